@@ -1,0 +1,755 @@
+//! One event of the file into the columns of a chunk.
+
+use gapless_trace::{
+    ArgsLoc, AsyncPhase, CollectiveArgs, EventKind, RawAsync, RawBeginEnd, RawChunk, RawCounter, RawFlow, RawId, RawMeta,
+    SourceId, StrId, TrackKind, WarningKind,
+};
+use rustc_hash::FxHashMap;
+
+use super::args::{parse_object, parse_value};
+use super::category::{is_launch_flow, is_point_to_point, issues_collective, kind_of_category, refine, track_kind};
+use super::intern::Interner;
+use super::resync::{args_end_before, next_event};
+use super::scan::{Cursor, Nanos, RawStr};
+
+/// Absent correlation or external id.
+const NO_ID: u32 = u32::MAX;
+/// Times beyond this are dropped, so that a base and a duration can be added without overflow.
+const FARTHEST_NS: i64 = i64::MAX / 4;
+
+/// Keys of an event that may stand once.
+mod seen {
+    pub const PH: u16 = 1;
+    pub const CAT: u16 = 2;
+    pub const NAME: u16 = 4;
+    pub const PID: u16 = 8;
+    pub const TID: u16 = 16;
+    pub const TS: u16 = 32;
+    pub const DUR: u16 = 64;
+    pub const ARGS: u16 = 128;
+    pub const ID: u16 = 256;
+}
+
+/// Arguments that analysis needs for every event.
+#[derive(Clone, Copy, Default)]
+struct Wanted<'a> {
+    correlation: Option<u64>,
+    external: Option<u64>,
+    bytes: Option<u64>,
+    wide: bool,
+    collective: Option<RawStr<'a>>,
+    dtype: Option<RawStr<'a>>,
+    group: Option<RawStr<'a>>,
+    group_desc: Option<RawStr<'a>>,
+    in_elems: Option<u64>,
+    out_elems: Option<u64>,
+    group_size: Option<u64>,
+    seq: Option<u64>,
+    allocated: Option<u64>,
+    reserved: Option<u64>,
+    device_type: Option<u64>,
+    device: Option<u64>,
+}
+
+/// An event as far as it is read.
+struct Fields<'a> {
+    offset: u64,
+    seen: u16,
+    phase: u8,
+    has_phase: bool,
+    name: StrId,
+    name_raw: &'a [u8],
+    category: usize,
+    pid: RawId,
+    tid: RawId,
+    time: Nanos,
+    dur: Nanos,
+    id: RawId,
+    args: std::ops::Range<usize>,
+    wanted: Wanted<'a>,
+}
+
+/// A category of the chunk.
+struct Category<'a> {
+    raw: &'a [u8],
+    id: StrId,
+    kind: EventKind,
+    is_launch_flow: bool,
+}
+
+/// Parses events of `cursor.bytes`, whose first byte stands at `base` in the source.
+pub(crate) struct EventParser<'a> {
+    pub cursor: Cursor<'a>,
+    pub chunk: RawChunk,
+    base: u64,
+    names: Interner<'a>,
+    categories: Vec<Category<'a>>,
+    last_category: usize,
+    tracks: FxHashMap<(TrackKind, RawId, RawId), u32>,
+    last_tracks: [(TrackKind, RawId, RawId, u32); 8],
+    refined: FxHashMap<(StrId, EventKind), EventKind>,
+}
+
+impl<'a> EventParser<'a> {
+    pub fn new(bytes: &'a [u8], at: usize, base: u64) -> Self {
+        let mut chunk = RawChunk::default();
+        let id = chunk.strings.intern("");
+        Self {
+            cursor: Cursor::new(bytes, at),
+            chunk,
+            base,
+            names: Interner::new(),
+            categories: vec![Category { raw: &[], id, kind: EventKind::Other, is_launch_flow: false }],
+            last_category: 0,
+            tracks: FxHashMap::default(),
+            last_tracks: [(TrackKind::Counter, RawId::None, RawId::None, u32::MAX); 8],
+            refined: FxHashMap::default(),
+        }
+    }
+
+    /// Counts a warning at `at` in the bytes.
+    pub fn warn(&mut self, kind: WarningKind, at: usize) {
+        self.chunk.warnings.add(kind, SourceId(0), Some(self.base + at as u64), "");
+    }
+
+    /// Reads the event whose `{` is here. `None` if its text ends early or makes no sense; nothing was added then.
+    #[inline]
+    pub fn event(&mut self) -> Option<()> {
+        let from = self.cursor.at;
+        self.cursor.at += 1;
+        let mut fields = Fields {
+            offset: self.base + from as u64,
+            seen: 0,
+            phase: 0,
+            has_phase: false,
+            name: StrId::EMPTY,
+            name_raw: &[],
+            category: 0,
+            pid: RawId::None,
+            tid: RawId::None,
+            time: Nanos::Missing,
+            dur: Nanos::Missing,
+            id: RawId::None,
+            args: 0..0,
+            wanted: Wanted::default(),
+        };
+        let mut after_comma = false;
+        loop {
+            self.cursor.skip_space();
+            match self.cursor.peek() {
+                b'"' => self.field(&mut fields)?,
+                b',' => {
+                    self.cursor.at += 1;
+                    after_comma = true;
+                    continue;
+                }
+                b'}' => {
+                    self.cursor.at += 1;
+                    if after_comma {
+                        self.warn(WarningKind::TrailingComma, from);
+                    }
+                    break;
+                }
+                _ => return None,
+            }
+            after_comma = false;
+        }
+        self.finish(fields);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn field(&mut self, fields: &mut Fields<'a>) -> Option<()> {
+        let key = self.cursor.string()?;
+        self.cursor.skip_space();
+        if !self.cursor.take(b':') {
+            return None;
+        }
+        self.cursor.skip_space();
+        let bit = match key.text {
+            b"ph" => {
+                if self.cursor.peek() == b'"' {
+                    let text = self.cursor.string()?.text;
+                    fields.phase = text.first().copied().unwrap_or(0);
+                    fields.has_phase = text.len() == 1;
+                } else {
+                    self.cursor.skip_value()?;
+                }
+                seen::PH
+            }
+            b"name" => {
+                match self.text_value()? {
+                    Some(raw) => {
+                        fields.name = self.names.intern(raw, fields.offset, &mut self.chunk);
+                        fields.name_raw = raw.text;
+                    }
+                    None => self.cursor.skip_value()?,
+                }
+                seen::NAME
+            }
+            b"cat" => {
+                match self.text_value()? {
+                    Some(raw) => fields.category = self.category(raw, fields.offset),
+                    None => self.cursor.skip_value()?,
+                }
+                seen::CAT
+            }
+            b"pid" => {
+                fields.pid = self.place_id(fields.offset)?;
+                seen::PID
+            }
+            b"tid" => {
+                fields.tid = self.place_id(fields.offset)?;
+                seen::TID
+            }
+            b"ts" => {
+                fields.time = self.cursor.micros_as_nanos()?;
+                seen::TS
+            }
+            b"dur" => {
+                fields.dur = self.cursor.micros_as_nanos()?;
+                seen::DUR
+            }
+            b"args" => {
+                self.args(fields)?;
+                seen::ARGS
+            }
+            b"id" => {
+                fields.id = self.place_id(fields.offset)?;
+                seen::ID
+            }
+            b"id2" => {
+                self.scoped_id(fields)?;
+                seen::ID
+            }
+            _ => {
+                self.cursor.skip_value()?;
+                0
+            }
+        };
+        if fields.seen & bit != 0 {
+            self.chunk.warnings.add(WarningKind::DuplicateKey, SourceId(0), Some(fields.offset), "");
+        }
+        fields.seen |= bit;
+        Some(())
+    }
+
+    /// A string value; one that holds unescaped quotes is read up to a quote that can end it. `Some(None)`: no string.
+    #[inline(always)]
+    fn text_value(&mut self) -> Option<Option<RawStr<'a>>> {
+        if self.cursor.peek() != b'"' {
+            return Some(None);
+        }
+        let from = self.cursor.at + 1;
+        let mut raw = self.cursor.string()?;
+        let mut after = self.cursor.clone();
+        after.skip_space();
+        if !matches!(after.peek(), b',' | b'}') || (after.peek() == b',' && !self.key_follows(&after)) {
+            raw = self.unescaped_quotes(from)?;
+        }
+        Some(Some(raw))
+    }
+
+    /// Whether a key (or the end of a damaged list of keys) follows the comma here.
+    #[inline(always)]
+    fn key_follows(&self, comma: &Cursor<'a>) -> bool {
+        let mut after = Cursor::new(comma.bytes, comma.at + 1);
+        after.skip_space();
+        after.is_at_end() || matches!(after.peek(), b'"' | b',' | b'}')
+    }
+
+    #[cold]
+    fn unescaped_quotes(&mut self, from: usize) -> Option<RawStr<'a>> {
+        // Names are short: a repair that runs on for long has lost its way.
+        const LONGEST: usize = 1 << 16;
+        while self.cursor.at < from + LONGEST {
+            let mut after = self.cursor.clone();
+            after.skip_space();
+            if after.is_at_end() {
+                return None;
+            }
+            if after.peek() == b'}' || (after.peek() == b',' && self.key_follows(&after)) {
+                self.warn(WarningKind::UnescapedQuote, from);
+                let text = self.cursor.bytes.get(from..self.cursor.at - 1)?;
+                return Some(RawStr { text, is_escaped: text.contains(&b'\\') });
+            }
+            self.cursor.string_rest()?;
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn category(&mut self, raw: RawStr<'a>, offset: u64) -> usize {
+        if self.categories.get(self.last_category).is_some_and(|last| last.raw == raw.text) {
+            return self.last_category;
+        }
+        self.last_category = match self.categories.iter().position(|category| category.raw == raw.text) {
+            Some(place) => place,
+            None => {
+                let id = self.names.intern(raw, offset, &mut self.chunk);
+                let is_launch_flow = is_launch_flow(self.chunk.strings.get(id));
+                self.categories.push(Category { raw: raw.text, id, kind: kind_of_category(raw.text), is_launch_flow });
+                self.categories.len() - 1
+            }
+        };
+        self.last_category
+    }
+
+    /// A process, thread, stream or flow id: a number, a text of digits, `stream 7`, or any text.
+    #[inline(always)]
+    fn place_id(&mut self, offset: u64) -> Option<RawId> {
+        let from = self.cursor.at;
+        let mut value = 0u64;
+        let mut at = from;
+        while let Some(digit) = self.cursor.bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+            at += 1;
+        }
+        if at > from && at - from < 19 && matches!(self.cursor.bytes.get(at), Some(b',' | b'}' | 0..=b' ')) {
+            self.cursor.at = at;
+            return Some(RawId::Int(value as i64));
+        }
+        self.place_id_slow(offset)
+    }
+
+    fn place_id_slow(&mut self, offset: u64) -> Option<RawId> {
+        let raw = match self.cursor.peek() {
+            b'"' => self.cursor.string()?,
+            b'{' | b'[' => {
+                self.cursor.skip_nested()?;
+                return Some(RawId::None);
+            }
+            _ => RawStr { text: self.cursor.scalar()?, is_escaped: false },
+        };
+        if raw.text == b"null" {
+            return Some(RawId::None);
+        }
+        let digits = raw.text.strip_prefix(b"stream ").unwrap_or(raw.text);
+        let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<i64>().ok());
+        Some(match number {
+            Some(number) => RawId::Int(number),
+            None => RawId::Text(self.names.intern(raw, offset, &mut self.chunk)),
+        })
+    }
+
+    /// `"id2": {"local": "0x1"}` of asynchronous events.
+    fn scoped_id(&mut self, fields: &mut Fields<'a>) -> Option<()> {
+        let from = self.cursor.at;
+        self.cursor.skip_value()?;
+        let mut inside = Cursor::new(self.cursor.bytes.get(..self.cursor.at)?, from);
+        if inside.take(b'{') {
+            inside.skip_space();
+            inside.string()?;
+            inside.skip_space();
+            if inside.take(b':') {
+                inside.skip_space();
+                let outer = std::mem::replace(&mut self.cursor.at, inside.at);
+                fields.id = self.place_id(fields.offset)?;
+                self.cursor.at = outer;
+            }
+        }
+        Some(())
+    }
+
+    /// The arguments: what analysis needs is picked out, the rest is skipped.
+    #[inline(always)]
+    fn args(&mut self, fields: &mut Fields<'a>) -> Option<()> {
+        let from = self.cursor.at;
+        if self.cursor.peek() != b'{' {
+            return self.cursor.skip_value();
+        }
+        self.cursor.at += 1;
+        let kind = self.categories.get(fields.category).map_or(EventKind::Other, |category| category.kind);
+        let need = Need::of(kind, fields, self.chunk.strings.get(fields.name));
+        let ok = if need == Need::Nothing { self.cursor.skip_object_rest() } else { self.pick(need, &mut fields.wanted) };
+        let closes = |cursor: &Cursor<'a>| {
+            let mut after = cursor.clone();
+            after.skip_space();
+            matches!(after.peek(), b',' | b'}')
+        };
+        if ok.is_none() || !closes(&self.cursor) {
+            // A quote that is not escaped turns the rest inside out: take the last braces before the next event.
+            let end = args_end_before(self.cursor.bytes, from, next_event(self.cursor.bytes, from)?)?;
+            fields.wanted = Wanted::default();
+            self.cursor.at = end;
+            self.warn(WarningKind::UnescapedQuote, from);
+        }
+        fields.args = from..self.cursor.at;
+        Some(())
+    }
+
+    /// Reads keys until all that `need` names are found, then skips to the end of the object.
+    #[inline(always)]
+    fn pick(&mut self, need: Need, wanted: &mut Wanted<'a>) -> Option<()> {
+        loop {
+            self.cursor.skip_space();
+            match self.cursor.peek() {
+                b'}' => {
+                    self.cursor.at += 1;
+                    return Some(());
+                }
+                b',' => {
+                    self.cursor.at += 1;
+                    continue;
+                }
+                b'"' => {}
+                _ => return None,
+            }
+            let key = self.cursor.string()?.text;
+            self.cursor.skip_space();
+            if !self.cursor.take(b':') {
+                return None;
+            }
+            self.cursor.skip_space();
+            self.pick_value(key, wanted)?;
+            let done = match need {
+                Need::External => wanted.external.is_some(),
+                Need::Launch => wanted.external.is_some() && wanted.correlation.is_some(),
+                Need::Everything | Need::Nothing => false,
+            };
+            if done {
+                return self.cursor.skip_object_rest();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn pick_value(&mut self, key: &[u8], wanted: &mut Wanted<'a>) -> Option<()> {
+        let number = match key {
+            b"correlation" => &mut wanted.correlation,
+            b"External id" | b"external id" => &mut wanted.external,
+            b"bytes" => &mut wanted.bytes,
+            b"In msg nelems" => &mut wanted.in_elems,
+            b"Out msg nelems" => &mut wanted.out_elems,
+            b"Group size" => &mut wanted.group_size,
+            b"Seq" | b"seq" => &mut wanted.seq,
+            b"Total Allocated" => &mut wanted.allocated,
+            b"Total Reserved" => &mut wanted.reserved,
+            b"Device Type" => &mut wanted.device_type,
+            b"Device Id" => &mut wanted.device,
+            b"Collective name" => return self.pick_text(|wanted| &mut wanted.collective, wanted),
+            b"dtype" => return self.pick_text(|wanted| &mut wanted.dtype, wanted),
+            b"Process Group Name" => return self.pick_text(|wanted| &mut wanted.group, wanted),
+            b"Process Group Description" => return self.pick_text(|wanted| &mut wanted.group_desc, wanted),
+            _ => return self.cursor.skip_value(),
+        };
+        *number = self.cursor.unsigned()?;
+        let is_wide = number.is_some_and(|value| value >= u64::from(NO_ID));
+        wanted.wide |= is_wide && matches!(key, b"correlation" | b"External id" | b"external id");
+        Some(())
+    }
+
+    fn pick_text(
+        &mut self,
+        field: for<'w> fn(&'w mut Wanted<'a>) -> &'w mut Option<RawStr<'a>>,
+        wanted: &mut Wanted<'a>,
+    ) -> Option<()> {
+        if self.cursor.peek() != b'"' {
+            return self.cursor.skip_value();
+        }
+        *field(wanted) = Some(self.cursor.string()?);
+        Some(())
+    }
+
+    /// Adds the event to the chunk, or counts why not.
+    #[inline(always)]
+    fn finish(&mut self, fields: Fields<'a>) {
+        if !fields.has_phase {
+            return self.lose(WarningKind::NoPhase, &fields);
+        }
+        let kept = match fields.phase {
+            b'X' => self.time(&fields).map(|time| {
+                let dur = self.dur(&fields);
+                self.push(&fields, time, dur);
+            }),
+            b's' | b't' | b'f' => self.flow(&fields),
+            b'M' => {
+                self.meta(&fields);
+                Some(())
+            }
+            b'i' | b'I' | b'R' => self.time(&fields).map(|time| self.instant(&fields, time)),
+            b'C' => self.counters(&fields),
+            b'B' | b'E' => self.begin_end(&fields),
+            b'b' | b'n' | b'e' | b'S' | b'T' | b'p' | b'F' => self.asynchronous(&fields),
+            _ => {
+                self.lose(WarningKind::UnknownPhase, &fields);
+                None
+            }
+        };
+        self.chunk.file_events += u64::from(kept.is_some());
+    }
+
+    #[cold]
+    fn lose(&mut self, kind: WarningKind, fields: &Fields<'a>) {
+        let detail = match kind {
+            WarningKind::UnknownPhase => format!("\"ph\": \"{}\"", char::from(fields.phase)),
+            _ => String::from_utf8_lossy(fields.name_raw).into_owned(),
+        };
+        self.chunk.warnings.add(kind, SourceId(0), Some(fields.offset), &detail);
+    }
+
+    /// The event's time, or nothing after the loss was counted.
+    #[inline(always)]
+    fn time(&mut self, fields: &Fields<'a>) -> Option<i64> {
+        match fields.time {
+            Nanos::Value(value) if (-FARTHEST_NS..=FARTHEST_NS).contains(&value) => return Some(value),
+            Nanos::Value(_) | Nanos::OutOfRange { .. } => self.lose(WarningKind::TimeOutOfRange, fields),
+            Nanos::NotANumber | Nanos::Missing => self.lose(WarningKind::NoTimestamp, fields),
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn dur(&mut self, fields: &Fields<'a>) -> i64 {
+        let (value, warning) = match fields.dur {
+            Nanos::Value(value @ 0..=FARTHEST_NS) => return value,
+            Nanos::Value(..0) | Nanos::OutOfRange { negative: true } => (0, WarningKind::NegativeDuration),
+            Nanos::Value(_) | Nanos::OutOfRange { negative: false } => (FARTHEST_NS, WarningKind::DurationOutOfRange),
+            Nanos::NotANumber => (0, WarningKind::NotANumber),
+            Nanos::Missing => (0, WarningKind::NoDuration),
+        };
+        self.chunk.warnings.add(warning, SourceId(0), Some(fields.offset), "");
+        value
+    }
+
+    fn args_loc(&mut self, fields: &Fields<'a>) -> ArgsLoc {
+        if fields.args.is_empty() {
+            return ArgsLoc::NONE;
+        }
+        ArgsLoc::new(self.base + fields.args.start as u64, fields.args.len()).unwrap_or_else(|| {
+            self.chunk.warnings.add(WarningKind::ArgsTooLong, SourceId(0), Some(fields.offset), "");
+            ArgsLoc::NONE
+        })
+    }
+
+    #[inline(always)]
+    fn track(&mut self, kind: TrackKind, pid: RawId, tid: RawId) -> u32 {
+        let slot = kind as usize & 7;
+        if let Some(&(last_kind, last_pid, last_tid, track)) = self.last_tracks.get(slot)
+            && (last_kind, last_pid, last_tid) == (kind, pid, tid)
+            && track != u32::MAX
+        {
+            return track;
+        }
+        let chunk = &mut self.chunk;
+        let track = *self.tracks.entry((kind, pid, tid)).or_insert_with(|| {
+            chunk.tracks.push((kind, pid, tid));
+            chunk.tracks.len() as u32 - 1
+        });
+        if let Some(last) = self.last_tracks.get_mut(slot) {
+            *last = (kind, pid, tid, track);
+        }
+        track
+    }
+
+    fn kind_of(&mut self, fields: &Fields<'a>) -> EventKind {
+        let kind = self.categories.get(fields.category).map_or(EventKind::Other, |category| category.kind);
+        if !matches!(kind, EventKind::Operator | EventKind::Annotation | EventKind::Kernel) {
+            return kind;
+        }
+        let strings = &self.chunk.strings;
+        *self.refined.entry((fields.name, kind)).or_insert_with(|| refine(kind, strings.get(fields.name)))
+    }
+
+    fn category_id(&self, fields: &Fields<'a>) -> StrId {
+        self.categories.get(fields.category).map_or(StrId::EMPTY, |category| category.id)
+    }
+
+    #[inline(always)]
+    fn push(&mut self, fields: &Fields<'a>, time: i64, dur: i64) {
+        let mut kind = self.kind_of(fields);
+        let wanted = &fields.wanted;
+        if kind == EventKind::Kernel && let Some(name) = wanted.collective {
+            kind = if is_point_to_point(name.text) { EventKind::PointToPoint } else { EventKind::Collective };
+        }
+        let track = self.track(track_kind(kind), fields.pid, fields.tid);
+        let args = self.args_loc(fields);
+        if wanted.wide {
+            self.chunk.warnings.add(WarningKind::WideId, SourceId(0), Some(fields.offset), "");
+        }
+        let narrow = |id: Option<u64>| id.and_then(|id| u32::try_from(id).ok()).unwrap_or(NO_ID);
+        let event = self.chunk.len() as u32;
+        if wanted.collective.is_some() {
+            self.collective(event, wanted, fields.offset);
+        }
+        if kind.is_copy() && let Some(bytes) = wanted.bytes {
+            self.chunk.copy_bytes.push((event, bytes));
+        }
+        let category = self.category_id(fields);
+        self.chunk.push(time, dur, fields.name, category, kind, track, narrow(wanted.correlation), narrow(wanted.external), args);
+    }
+
+    fn collective(&mut self, event: u32, wanted: &Wanted<'a>, offset: u64) {
+        let mut text = |raw: Option<RawStr<'a>>| raw.map_or(StrId::EMPTY, |raw| self.names.intern(raw, offset, &mut self.chunk));
+        let entry = CollectiveArgs {
+            event,
+            name: text(wanted.collective),
+            dtype: text(wanted.dtype),
+            group: text(wanted.group),
+            group_desc: text(wanted.group_desc),
+            in_elems: wanted.in_elems,
+            out_elems: wanted.out_elems,
+            group_size: wanted.group_size.and_then(|size| u32::try_from(size).ok()),
+            seq: wanted.seq,
+        };
+        self.chunk.collectives.push(entry);
+    }
+
+    fn instant(&mut self, fields: &Fields<'a>, time: i64) {
+        let is_memory = fields.name_raw == b"[memory]";
+        let kind = if is_memory { EventKind::MemoryInstant } else { EventKind::Instant };
+        let track = self.track(TrackKind::ThreadInstants, fields.pid, fields.tid);
+        let args = self.args_loc(fields);
+        let category = self.category_id(fields);
+        self.chunk.push(time, 0, fields.name, category, kind, track, NO_ID, NO_ID, args);
+        if is_memory {
+            self.memory_counters(fields, time);
+        }
+    }
+
+    /// The profiler's allocator totals, as counters of the process.
+    fn memory_counters(&mut self, fields: &Fields<'a>, time: i64) {
+        // c10::DeviceType: 0 is the CPU; its device id is −1 and means nothing.
+        let device = match (fields.wanted.device_type, fields.wanted.device) {
+            (Some(0) | None, _) => "CPU".to_owned(),
+            (Some(_), device) => format!("GPU {}", device.unwrap_or(0)),
+        };
+        let unit = self.chunk.strings.intern("bytes");
+        let totals = [(fields.wanted.allocated, "allocated"), (fields.wanted.reserved, "reserved")];
+        for (value, what) in totals {
+            // The CPU allocator reserves nothing: a flat zero says nothing.
+            let Some(value) = value.filter(|&value| what == "allocated" || value > 0) else { continue };
+            let name = self.chunk.strings.intern(&format!("{device} memory {what}"));
+            self.chunk.counters.push(RawCounter { pid: fields.pid, name, unit, time, value: value as f64 });
+        }
+    }
+
+    fn flow(&mut self, fields: &Fields<'a>) -> Option<()> {
+        let time = self.time(fields)?;
+        let category = self.categories.get(fields.category);
+        let flow = RawFlow {
+            id: fields.id,
+            time,
+            track: 0,
+            category: category.map_or(StrId::EMPTY, |category| category.id),
+            name: fields.name,
+            phase: fields.phase,
+            is_launch: category.is_some_and(|category| category.is_launch_flow),
+            offset: fields.offset,
+        };
+        let track = self.track(TrackKind::Thread, fields.pid, fields.tid);
+        self.chunk.flows.push(RawFlow { track, ..flow });
+        Some(())
+    }
+
+    fn begin_end(&mut self, fields: &Fields<'a>) -> Option<()> {
+        let time = self.time(fields)?;
+        let kind = self.kind_of(fields);
+        let event = RawBeginEnd {
+            begins: fields.phase == b'B',
+            // An end need not repeat its category: both go to the thread, whatever they are.
+            track: self.track(TrackKind::Thread, fields.pid, fields.tid),
+            time,
+            name: fields.name,
+            category: self.category_id(fields),
+            kind,
+            args: self.args_loc(fields),
+            offset: fields.offset,
+        };
+        self.chunk.begin_ends.push(event);
+        Some(())
+    }
+
+    fn asynchronous(&mut self, fields: &Fields<'a>) -> Option<()> {
+        let time = self.time(fields)?;
+        let category = self.category_id(fields);
+        let phase = match fields.phase {
+            b'b' | b'S' => AsyncPhase::Begin,
+            b'e' | b'F' => AsyncPhase::End,
+            _ => AsyncPhase::Instant,
+        };
+        let event = RawAsync {
+            phase,
+            track: self.track(TrackKind::Async, fields.pid, RawId::Text(category)),
+            id: fields.id,
+            time,
+            name: fields.name,
+            category,
+            args: self.args_loc(fields),
+            offset: fields.offset,
+        };
+        self.chunk.asyncs.push(event);
+        Some(())
+    }
+
+    /// A counter event holds a value per series.
+    fn counters(&mut self, fields: &Fields<'a>) -> Option<()> {
+        let time = self.time(fields)?;
+        let args = parse_object(self.cursor.bytes.get(fields.args.clone()).unwrap_or_default());
+        let name = self.chunk.strings.get(fields.name).to_owned();
+        let single = args.len() == 1;
+        for (key, value) in args {
+            let Some(value) = value.as_f64().filter(|value| value.is_finite()) else {
+                self.chunk.warnings.add(WarningKind::CounterNotNumeric, SourceId(0), Some(fields.offset), &key);
+                continue;
+            };
+            let series = if single && (key == name || key == "value") { name.clone() } else { format!("{name} · {key}") };
+            let name = self.chunk.strings.intern(&series);
+            self.chunk.counters.push(RawCounter { pid: fields.pid, name, unit: StrId::EMPTY, time, value });
+        }
+        Some(())
+    }
+
+    fn meta(&mut self, fields: &Fields<'a>) {
+        let args = parse_object(self.cursor.bytes.get(fields.args.clone()).unwrap_or_default());
+        let text = |key: &str| args.iter().find(|entry| entry.0 == key).map(|entry| entry.1.to_string());
+        let number = |key: &str| args.iter().find(|entry| entry.0 == key).and_then(|entry| entry.1.as_i64());
+        let (pid, tid) = (fields.pid, fields.tid);
+        let strings = &mut self.chunk.strings;
+        let meta = match fields.name_raw {
+            b"process_name" => text("name").map(|name| RawMeta::ProcessName(pid, strings.intern(&name))),
+            b"process_labels" => text("labels").map(|labels| RawMeta::ProcessLabels(pid, strings.intern(&labels))),
+            b"process_sort_index" => number("sort_index").map(|index| RawMeta::ProcessSort(pid, index)),
+            b"thread_name" => text("name").map(|name| RawMeta::ThreadName(pid, tid, strings.intern(&name))),
+            b"thread_sort_index" => number("sort_index").map(|index| RawMeta::ThreadSort(pid, tid, index)),
+            _ => None,
+        };
+        match meta {
+            Some(meta) => self.chunk.metas.push(meta),
+            None => {
+                let name = String::from_utf8_lossy(fields.name_raw).into_owned();
+                self.chunk.warnings.add(WarningKind::MetadataUnused, SourceId(0), Some(fields.offset), &name);
+            }
+        }
+    }
+}
+
+/// Which arguments are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    External,
+    Launch,
+    Everything,
+}
+
+impl Need {
+    #[inline(always)]
+    fn of(kind: EventKind, fields: &Fields<'_>, name: &str) -> Self {
+        if fields.seen & (seen::PH | seen::CAT | seen::NAME) != seen::PH | seen::CAT | seen::NAME {
+            // Arguments before the category or without one: any of them may matter.
+            return if matches!(fields.phase, b'C' | b'M') { Self::Nothing } else { Self::Everything };
+        }
+        match (fields.phase, kind) {
+            (b'X', EventKind::PythonFunction) | (b'C' | b'M' | b's' | b't' | b'f', _) => Self::Nothing,
+            (b'X', EventKind::Operator | EventKind::Annotation) if !issues_collective(name) => Self::External,
+            (b'X', EventKind::RuntimeCall | EventKind::DriverCall) => Self::Launch,
+            _ => Self::Everything,
+        }
+    }
+}
+
+/// A header value at the cursor, for the caller that walks the top level of the file.
+pub(crate) fn header_value(cursor: &mut Cursor<'_>) -> Option<gapless_trace::ArgValue> {
+    parse_value(cursor, 0)
+}

@@ -1,0 +1,267 @@
+//! Gzip: one thread inflates, the others parse what is there already.
+//!
+//! The text is cut into blocks at event boundaries. If a cut proves wrong (a list of objects inside an event that
+//! looks like events), the file is read once more in one thread, where the parser itself says how far it came.
+
+use std::io::Read;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+use gapless_trace::{RawChunk, SourceId, TracePart, WarningKind};
+
+use super::header::{Head, find_events};
+use super::pieces::{End, Events, parse_events};
+use super::resync::next_event;
+use super::{Refused, finish};
+use crate::Progress;
+use crate::text::KeptText;
+
+/// Bytes of inflated text per block.
+const BLOCK: usize = 4 << 20;
+/// How far back from the end of a block a cut is looked for first.
+const CUT_WINDOW: usize = 4 << 10;
+
+/// A block that was parsed.
+struct Parsed {
+    index: usize,
+    chunk: RawChunk,
+    end: End,
+    /// Where the block was cut; `None` for the last one.
+    cut: Option<usize>,
+    base: u64,
+    /// Text from where the list ends, or of the whole block if it is the last one.
+    tail: Vec<u8>,
+}
+
+/// Reads a gzip file into `part`; the text is kept for arguments as long as it fits.
+pub(crate) fn read_gzip(file: &[u8], part: &mut TracePart, progress: &dyn Progress) -> Result<KeptText, Refused> {
+    let mut kept = KeptText::default();
+    let outcome = match read_blocks(file, &mut kept, progress)? {
+        Some(outcome) => outcome,
+        None => {
+            kept = KeptText::default();
+            read_serially(file, &mut kept, progress)?
+        }
+    };
+    if let Some(reason) = outcome.damage {
+        part.warnings.add(WarningKind::GzipDamaged, SourceId(0), Some(outcome.text_bytes), &reason);
+    }
+    part.warnings.merge(outcome.warnings);
+    part.source.text_bytes = outcome.text_bytes;
+    finish(&outcome.tail, outcome.tail_base, outcome.head, outcome.events, part)?;
+    Ok(kept)
+}
+
+struct Outcome {
+    head: Head,
+    events: Events,
+    tail: Vec<u8>,
+    tail_base: u64,
+    text_bytes: u64,
+    damage: Option<String>,
+    warnings: gapless_trace::Warnings,
+}
+
+/// Inflates into `buffer` from `filled` on, until it is full or the stream ends. Gives the new length and whether it ended.
+fn fill(decoder: &mut MultiGzDecoder<&[u8]>, buffer: &mut Vec<u8>, filled: usize, damage: &mut Option<String>) -> (usize, bool) {
+    let mut length = filled;
+    while let Some(room) = buffer.get_mut(length..).filter(|room| !room.is_empty()) {
+        match decoder.read(room) {
+            Ok(0) => return (length, true),
+            Ok(read) => length += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                *damage = Some(error.to_string());
+                return (length, true);
+            }
+        }
+    }
+    (length, false)
+}
+
+fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Result<Option<Outcome>, Refused> {
+    let mut decoder = MultiGzDecoder::new(file);
+    let parsed: Mutex<Vec<Parsed>> = Mutex::new(Vec::new());
+    let texts: Mutex<&mut KeptText> = Mutex::new(kept);
+    let in_flight = AtomicUsize::new(0);
+    let total_text = AtomicU64::new(0);
+    let most_in_flight = 2 * rayon::current_num_threads() + 2;
+    let mut damage = None;
+    let mut head: Option<Head> = None;
+    let mut warnings = gapless_trace::Warnings::default();
+    let (parsed_ref, texts_ref, in_flight_ref) = (&parsed, &texts, &in_flight);
+    let inflated = rayon::in_place_scope(|scope| -> Result<(), Refused> {
+        let mut carry: Vec<u8> = Vec::new();
+        let mut base = 0u64;
+        let mut index = 0usize;
+        loop {
+            if progress.is_cancelled() {
+                return Err(Refused::Cancelled);
+            }
+            let mut buffer = carry;
+            let have = buffer.len();
+            buffer.resize(have + BLOCK, 0);
+            let (length, ended) = fill(&mut decoder, &mut buffer, have, &mut damage);
+            buffer.truncate(length);
+            total_text.fetch_add((length - have) as u64, Ordering::Relaxed);
+            progress.done((file.len() - decoder.get_ref().len()) as u64);
+            let mut start = 0;
+            if head.is_none() {
+                match find_events(&buffer, &mut warnings) {
+                    Ok(found) => {
+                        start = found.events_at;
+                        head = Some(found);
+                    }
+                    Err(none) if ended => {
+                        let reason = match &damage {
+                            Some(damage) => format!("{}; the gzip stream is damaged: {damage}", none.reason),
+                            None => none.reason,
+                        };
+                        return Err(Refused::Format { offset: none.offset as u64, reason });
+                    }
+                    Err(_) => {
+                        // The header is longer than a block.
+                        warnings = gapless_trace::Warnings::default();
+                        carry = buffer;
+                        continue;
+                    }
+                }
+            }
+            let cut = if ended { None } else { cut_of(&buffer, start) };
+            if cut.is_none() && !ended {
+                // One event fills the block: go on until its end is here.
+                carry = buffer;
+                if index == 0 {
+                    head = None;
+                }
+                continue;
+            }
+            carry = cut.and_then(|cut| buffer.get(cut..)).unwrap_or_default().to_vec();
+            let here = base;
+            base += cut.unwrap_or(buffer.len()) as u64;
+            let number = index;
+            index += 1;
+            let job = move || {
+                let (chunk, end) = parse_events(&buffer, start, cut.unwrap_or(usize::MAX), here);
+                let tail = match (cut, end) {
+                    (None, _) => buffer.clone(),
+                    _ => Vec::new(),
+                };
+                if let Ok(mut parsed) = parsed_ref.lock() {
+                    parsed.push(Parsed { index: number, chunk, end, cut, base: here, tail });
+                }
+                if let Ok(mut texts) = texts_ref.lock() {
+                    texts.keep(here, buffer, cut);
+                }
+                in_flight_ref.fetch_sub(1, Ordering::Relaxed);
+            };
+            if in_flight_ref.fetch_add(1, Ordering::Relaxed) < most_in_flight {
+                scope.spawn(move |_| job());
+            } else {
+                job();
+            }
+            if ended {
+                return Ok(());
+            }
+        }
+    });
+    inflated?;
+    let mut parsed = parsed.into_inner().unwrap_or_default();
+    parsed.sort_by_key(|block| block.index);
+    // Every block but the last must have ended exactly at its cut.
+    let fits = |block: &Parsed| match (block.cut, block.end) {
+        (Some(cut), End::At(at)) => at == cut,
+        (None, _) => true,
+        _ => false,
+    };
+    if !parsed.iter().all(fits) {
+        return Ok(None);
+    }
+    let (Some(head), Some(last)) = (head, parsed.last_mut()) else { return Ok(None) };
+    let (end, tail, tail_base) = (last.end, std::mem::take(&mut last.tail), last.base);
+    let chunks = parsed.into_iter().map(|block| block.chunk).collect();
+    let text_bytes = total_text.into_inner();
+    Ok(Some(Outcome { head, events: Events { chunks, end }, tail, tail_base, text_bytes, damage, warnings }))
+}
+
+/// The last event start in `buffer` after `start`.
+fn cut_of(buffer: &[u8], start: usize) -> Option<usize> {
+    let mut window = CUT_WINDOW;
+    loop {
+        let from = buffer.len().saturating_sub(window).max(start + 1);
+        if let Some(mut cut) = next_event(buffer, from) {
+            while let Some(later) = next_event(buffer, cut + 1) {
+                cut = later;
+            }
+            return Some(cut);
+        }
+        if from <= start + 1 {
+            return None;
+        }
+        window *= 4;
+    }
+}
+
+/// One thread: parse what is there, keep what is not whole, inflate more.
+fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Result<Outcome, Refused> {
+    let mut decoder = MultiGzDecoder::new(file);
+    let mut damage = None;
+    let mut warnings = gapless_trace::Warnings::default();
+    let mut buffer: Vec<u8> = Vec::new();
+    let (mut base, mut text_bytes) = (0u64, 0u64);
+    let mut head: Option<Head> = None;
+    let mut chunks = Vec::new();
+    let mut room = BLOCK;
+    loop {
+        if progress.is_cancelled() {
+            return Err(Refused::Cancelled);
+        }
+        let have = buffer.len();
+        buffer.resize(have + room, 0);
+        let (length, ended) = fill(&mut decoder, &mut buffer, have, &mut damage);
+        buffer.truncate(length);
+        text_bytes += (length - have) as u64;
+        progress.done((file.len() - decoder.get_ref().len()) as u64);
+        let mut start = 0;
+        if head.is_none() {
+            let mut found_warnings = gapless_trace::Warnings::default();
+            match find_events(&buffer, &mut found_warnings) {
+                Ok(found) => {
+                    start = found.events_at;
+                    head = Some(found);
+                    warnings.merge(found_warnings);
+                }
+                Err(none) if ended => return Err(Refused::Format { offset: none.offset as u64, reason: none.reason }),
+                Err(_) => continue,
+            }
+        }
+        // Without the rest of the text, only events that are whole before the last cut can be trusted.
+        let stop = if ended { usize::MAX } else { cut_of(&buffer, start).unwrap_or(start) };
+        let (chunk, end) = parse_events(&buffer, start, stop, base);
+        let next = match end {
+            End::At(at) => at,
+            End::Text(_) | End::List(_) if ended => {
+                chunks.push(chunk);
+                kept.keep(base, buffer.clone(), None);
+                let head = head.ok_or_else(|| Refused::Format { offset: 0, reason: "the file is empty".to_owned() })?;
+                let events = Events { chunks, end };
+                return Ok(Outcome { head, events, tail: buffer, tail_base: base, text_bytes, damage, warnings });
+            }
+            // The list ended or an event is not whole yet: read on with more room, and parse this stretch again.
+            End::Text(_) | End::List(_) => {
+                room = (room * 2).min(1 << 30);
+                if chunks.is_empty() {
+                    head = None;
+                }
+                continue;
+            }
+        };
+        chunks.push(chunk);
+        let rest = buffer.get(next..).unwrap_or_default().to_vec();
+        kept.keep(base, buffer, Some(next));
+        base += next as u64;
+        buffer = rest;
+        room = BLOCK;
+    }
+}

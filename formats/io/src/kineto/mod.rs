@@ -1,0 +1,88 @@
+//! Kineto and Chrome JSON, plain and gzip, of all eras.
+//!
+//! A specialised scanner walks the bytes once and fills columns; nothing is materialised in between. Facts about
+//! the format's eras are in the crate's tests, one each.
+
+mod args;
+mod bytes;
+mod category;
+mod event;
+mod gzip;
+mod header;
+mod intern;
+mod pieces;
+mod resync;
+mod scan;
+mod text;
+
+use gapless_trace::{SourceId, TracePart, WarningKind};
+
+use crate::{OpenError, Progress};
+use header::{Head, find_events, interpret, read_tail};
+use pieces::{End, Events, parse_all};
+
+pub(crate) use args::parse_object;
+pub(crate) use gzip::read_gzip;
+
+/// Why a text is no trace.
+pub(crate) enum Refused {
+    /// What is wrong, and where.
+    Format { offset: u64, reason: String },
+    /// The user gave up.
+    Cancelled,
+}
+
+impl Refused {
+    pub fn at(self, path: &std::path::Path) -> OpenError {
+        match self {
+            Self::Format { offset, reason } => OpenError::Format { path: path.to_owned(), offset, reason },
+            Self::Cancelled => OpenError::Cancelled,
+        }
+    }
+}
+
+/// Whether `head`, the first bytes of a text, may be a trace of this format.
+pub(crate) fn sniff(head: &[u8]) -> bool {
+    let body = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+    let Some(first) = body.iter().position(|&byte| byte > b' ') else { return false };
+    match body.get(first) {
+        Some(b'[') => {
+            let rest = body.get(first + 1..).unwrap_or_default();
+            let next = rest.iter().find(|&&byte| byte > b' ');
+            matches!(next, Some(b'{')) && memchr::memmem::find(rest, b"\"ph\"").is_some()
+        }
+        Some(b'{') => memchr::memmem::find(body, b"\"traceEvents\"").is_some(),
+        _ => false,
+    }
+}
+
+/// Reads plain text into `part`: chunks, header, warnings.
+pub(crate) fn read_text(bytes: &[u8], part: &mut TracePart, progress: &dyn Progress) -> Result<(), Refused> {
+    let head = find_events(bytes, &mut part.warnings)
+        .map_err(|none| Refused::Format { offset: none.offset as u64, reason: none.reason })?;
+    let events = parse_all(bytes, head.events_at, progress).ok_or(Refused::Cancelled)?;
+    finish(bytes, 0, head, events, part)
+}
+
+/// Reads what follows the events and fills `part`. `tail` begins at `base` in the source and holds the list's end.
+fn finish(tail: &[u8], base: u64, mut head: Head, events: Events, part: &mut TracePart) -> Result<(), Refused> {
+    let is_bare = head.is_bare;
+    match events.end {
+        End::List(at) => read_tail(tail, at, base, &mut head, &mut part.warnings),
+        End::Text(Some(at)) => {
+            part.warnings.add(WarningKind::Truncated, SourceId(0), Some(base + at as u64), "");
+        }
+        End::Text(None) | End::At(_) => {
+            let end = base + tail.len() as u64;
+            part.warnings.add(WarningKind::MissingEnd, SourceId(0), Some(end), "");
+        }
+    }
+    part.source.file_events = events.chunks.iter().map(|chunk| chunk.file_events).sum();
+    part.chunks = events.chunks;
+    part.info = interpret(head.fields);
+    let found_nothing = part.source.file_events == 0;
+    if is_bare && found_nothing {
+        return Err(Refused::Format { offset: 0, reason: "it is a JSON list without any trace event in it".to_owned() });
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! The list of events, cut at event boundaries and parsed in parallel.
+//!
+//! Cuts are guesses (see [`next_event`]); each piece must end exactly where the next one began, or the next one is
+//! parsed again from where the events really go on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gapless_trace::{RawChunk, WarningKind};
+use rayon::prelude::*;
+
+use super::event::EventParser;
+use super::resync::next_event;
+use crate::Progress;
+
+/// Bytes of a piece: small enough to keep all threads busy, large enough that joining pieces costs little.
+const PIECE: usize = 8 << 20;
+/// Bytes per event that room is made for, at most; events of real traces have 220 to 320 bytes.
+const BYTES_PER_EVENT: usize = 320;
+
+/// How a stretch of events ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// At the bracket that closes the list.
+    List(usize),
+    /// Before the event that begins here, at or after the stop.
+    At(usize),
+    /// With the text; an event that was begun at the place given is not whole.
+    Text(Option<usize>),
+}
+
+/// Parses events from `at` until one begins at or after `stop`. `bytes` begins at `base` in the source.
+pub(crate) fn parse_events(bytes: &[u8], at: usize, stop: usize, base: u64) -> (RawChunk, End) {
+    let mut parser = EventParser::new(bytes, at, base);
+    parser.chunk.reserve(stop.min(bytes.len()).saturating_sub(at) / BYTES_PER_EVENT);
+    let mut after_comma = None;
+    let end = loop {
+        parser.cursor.skip_space();
+        if parser.cursor.is_at_end() {
+            break End::Text(None);
+        }
+        let from = parser.cursor.at;
+        match parser.cursor.peek() {
+            b'{' => {
+                if from >= stop {
+                    break End::At(from);
+                }
+                after_comma = None;
+                if parser.event().is_some() {
+                    continue;
+                }
+                match next_event(bytes, from + 1) {
+                    Some(next) => {
+                        parser.warn(WarningKind::MalformedEvent, from);
+                        parser.cursor.at = next;
+                    }
+                    None => break End::Text(Some(from)),
+                }
+            }
+            b',' => {
+                after_comma = Some(from);
+                parser.cursor.at += 1;
+            }
+            b']' => {
+                if let Some(comma) = after_comma {
+                    parser.warn(WarningKind::TrailingComma, comma);
+                }
+                break End::List(from);
+            }
+            _ if from >= stop => break End::At(from),
+            _ => {
+                after_comma = None;
+                let is_value = parser.cursor.skip_value().is_some();
+                let kind = if is_value { WarningKind::EventNotObject } else { WarningKind::MalformedEvent };
+                parser.warn(kind, from);
+                if !is_value {
+                    match next_event(bytes, from + 1) {
+                        Some(next) => parser.cursor.at = next,
+                        None => break End::Text(None),
+                    }
+                }
+            }
+        }
+    };
+    (parser.chunk, end)
+}
+
+/// What became of the whole list.
+pub(crate) struct Events {
+    pub chunks: Vec<RawChunk>,
+    /// How the list ended: never [`End::At`].
+    pub end: End,
+}
+
+/// Parses all events of `bytes` from `at`, in parallel. `None` if the user gave up.
+pub(crate) fn parse_all(bytes: &[u8], at: usize, progress: &dyn Progress) -> Option<Events> {
+    parse_all_in_pieces(bytes, at, PIECE, progress)
+}
+
+fn parse_all_in_pieces(bytes: &[u8], at: usize, piece: usize, progress: &dyn Progress) -> Option<Events> {
+    let mut starts = vec![at];
+    let mut from = at + piece;
+    while let Some(start) = next_event(bytes, from) {
+        starts.push(start);
+        from = start + piece;
+    }
+    let done = AtomicU64::new(at as u64);
+    let stop_of = |index: usize| starts.get(index + 1).copied().unwrap_or(usize::MAX);
+    let parsed: Vec<Option<(RawChunk, End)>> = starts
+        .par_iter()
+        .enumerate()
+        .map(|(index, &start)| {
+            if progress.is_cancelled() {
+                return None;
+            }
+            let stop = stop_of(index);
+            let result = parse_events(bytes, start, stop, 0);
+            let bytes_done = (stop.min(bytes.len()) - start) as u64;
+            progress.done(done.fetch_add(bytes_done, Ordering::Relaxed) + bytes_done);
+            Some(result)
+        })
+        .collect();
+
+    let mut chunks = Vec::with_capacity(parsed.len());
+    let mut expected = at;
+    for (index, (result, &start)) in parsed.into_iter().zip(&starts).enumerate() {
+        let (mut chunk, mut end) = result?;
+        if expected != start {
+            if expected >= stop_of(index) {
+                // An event of the piece before swallowed this one whole.
+                continue;
+            }
+            (chunk, end) = parse_events(bytes, expected, stop_of(index), 0);
+        }
+        chunks.push(chunk);
+        match end {
+            End::At(next) => expected = next,
+            End::List(_) | End::Text(_) => return Some(Events { chunks, end }),
+        }
+    }
+    Some(Events { chunks, end: End::Text(None) })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Silent;
+
+    fn starts_of(events: &Events) -> Vec<i64> {
+        events.chunks.iter().flat_map(|chunk| chunk.start.iter().copied()).collect()
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_events() {
+        let mut text = b"[".to_vec();
+        for i in 0..300 {
+            // Every seventh event holds a list of objects that look like events: cuts inside it are wrong.
+            let inner = if i % 7 == 0 { r#""list": [{"name": "a"}, {"ph": "X", "ts": 5}, {"ts": 1}], "# } else { "" };
+            let event = format!(
+                "{{\"ph\": \"X\", \"name\": \"n{}\", \"pid\": 1, \"tid\": 2, \"ts\": {i}, \"dur\": 1, \"args\": {{{inner}\"x\": 1}}}},\n",
+                i % 5
+            );
+            text.extend_from_slice(event.as_bytes());
+        }
+        text.truncate(text.len() - 2);
+        text.extend_from_slice(b"]");
+        let whole = parse_all_in_pieces(&text, 1, usize::MAX / 2, &Silent).unwrap();
+        assert_eq!(starts_of(&whole), (0..300).map(|i| i * 1_000).collect::<Vec<i64>>());
+        for piece in 1..400 {
+            let cut = parse_all_in_pieces(&text, 1, piece, &Silent).unwrap();
+            assert_eq!(starts_of(&cut), starts_of(&whole), "piece of {piece}");
+            assert_eq!(cut.end, whole.end);
+            assert!(cut.chunks.iter().all(|chunk| chunk.warnings.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Readers and writers of trace formats.
+//!
+//! [`open`] decides by content, never by a file's ending, and turns one or many files into one
+//! [`Trace`](gapless_trace::Trace). Nothing that a file contains can make it panic, run or write anything.
+
+mod error;
+mod kineto;
+mod mapped;
+mod open;
+mod progress;
+mod ranks;
+mod text;
+pub mod perfetto;
+
+pub use error::OpenError;
+pub use open::{OpenOptions, expand, open, open_bytes};
+pub use progress::{Progress, Silent};

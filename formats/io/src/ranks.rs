@@ -1,0 +1,68 @@
+//! Which rank a file is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gapless_trace::TracePart;
+
+use crate::OpenError;
+
+/// The number after `rank` or `worker` in a file's name (`rank34of300.json`, `worker0_step_12.pt.trace.json`).
+pub(crate) fn rank_in_name(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+    ["rank", "worker"].iter().find_map(|word| {
+        name.match_indices(word).find_map(|(at, _)| {
+            let rest = name.get(at + word.len()..)?;
+            let digits = rest.strip_prefix(['-', '_', '.', '=']).unwrap_or(rest);
+            let length = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+            digits.get(..length)?.parse().ok()
+        })
+    })
+}
+
+/// Gives every part its rank and orders them by it.
+///
+/// # Errors
+/// When several files leave a rank open or share one, or `given` does not fit them.
+pub(crate) fn settle_ranks(mut parts: Vec<TracePart>, given: Option<&[u32]>) -> Result<Vec<TracePart>, OpenError> {
+    let example = (0..parts.len()).map(|rank| rank.to_string()).collect::<Vec<_>>().join(",");
+    let unclear = |reason: String| OpenError::Ranks { reason, example: example.clone() };
+    if let Some(given) = given {
+        if given.len() != parts.len() {
+            return Err(unclear(format!("{} ranks were given for {} files", given.len(), parts.len())));
+        }
+        for (part, &rank) in parts.iter_mut().zip(given) {
+            part.info.rank = Some(rank);
+        }
+    }
+    if parts.len() > 1 {
+        let mut by_rank: BTreeMap<u32, &str> = BTreeMap::new();
+        for part in &parts {
+            let path = part.source.path.as_str();
+            let Some(rank) = part.info.rank else {
+                return Err(unclear(format!("neither the content nor the name of {path} says its rank")));
+            };
+            if let Some(other) = by_rank.insert(rank, path) {
+                return Err(unclear(format!("{other} and {path} both are rank {rank}")));
+            }
+        }
+    }
+    parts.sort_by_key(|part| part.info.rank);
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_are_read_from_names() {
+        let check = |name: &str, rank| assert_eq!(rank_in_name(Path::new(name)), rank, "{name}");
+        check("a/rank34of300.json.gz", Some(34));
+        check("worker0_step_12.1694128201545.pt.trace.json", Some(0));
+        check("trace_rank-7.json", Some(7));
+        check("Rank_12.json", Some(12));
+        check("ranking.json", None);
+        check("rank3/trace.json", None);
+    }
+}

@@ -1,0 +1,103 @@
+//! Where arguments are read from: mapped files, bytes in memory, or text inflated before or again.
+
+use std::io::Read;
+use std::sync::{Arc, OnceLock};
+
+use gapless_trace::{Args, ArgsError, ArgsLoc, ArgsSource};
+
+use crate::kineto::parse_object;
+use crate::mapped::Bytes;
+
+/// Inflated text that is kept in memory; beyond this it is inflated again when arguments are asked for.
+const MOST_KEPT: usize = 256 << 20;
+
+/// Blocks of inflated text.
+#[derive(Debug, Default)]
+pub(crate) struct KeptText {
+    blocks: Vec<(u64, Vec<u8>)>,
+    bytes: usize,
+    is_too_large: bool,
+}
+
+impl KeptText {
+    /// Keeps the text up to `cut`, which begins at `base` in the source, if it still fits.
+    pub fn keep(&mut self, base: u64, mut text: Vec<u8>, cut: Option<usize>) {
+        text.truncate(cut.unwrap_or(usize::MAX));
+        self.bytes += text.len();
+        self.is_too_large |= self.bytes > MOST_KEPT;
+        if self.is_too_large {
+            self.blocks = Vec::new();
+        } else {
+            self.blocks.push((base, text));
+        }
+    }
+}
+
+/// Arguments in JSON text.
+#[derive(Debug)]
+pub(crate) enum JsonText {
+    /// Plain text, as the file has it.
+    Plain(Arc<Bytes>),
+    /// Inflated text, block by block.
+    Inflated(Vec<(u64, Vec<u8>)>),
+    /// A gzip file whose text is too large to keep: inflated on the first question, then kept.
+    Gzip {
+        /// The compressed file.
+        file: Arc<Bytes>,
+        /// Its text, once somebody asked.
+        text: OnceLock<Vec<u8>>,
+    },
+}
+
+impl JsonText {
+    pub fn of_gzip(mut kept: KeptText, file: Arc<Bytes>) -> Self {
+        if kept.is_too_large {
+            return Self::Gzip { file, text: OnceLock::new() };
+        }
+        kept.blocks.sort_by_key(|block| block.0);
+        kept.blocks.iter_mut().for_each(|block| block.1.shrink_to_fit());
+        Self::Inflated(kept.blocks)
+    }
+
+    fn bytes(&self, loc: ArgsLoc) -> Option<&[u8]> {
+        let slice = |text: &'_ [u8], base: u64| {
+            let from = usize::try_from(loc.offset().checked_sub(base)?).ok()?;
+            Some(from..from.checked_add(loc.len())?).filter(|range| range.end <= text.len())
+        };
+        match self {
+            Self::Plain(bytes) => bytes.get(slice(bytes, 0)?),
+            Self::Inflated(blocks) => {
+                let index = blocks.partition_point(|block| block.0 <= loc.offset()).checked_sub(1)?;
+                let (base, text) = blocks.get(index)?;
+                text.get(slice(text, *base)?)
+            }
+            Self::Gzip { file, text } => {
+                let text = text.get_or_init(|| {
+                    let mut text = Vec::new();
+                    // Damage at the end was counted when the file was opened; what came before it is here again.
+                    let _ = flate2::bufread::MultiGzDecoder::new(file.as_ref().as_ref()).read_to_end(&mut text);
+                    text
+                });
+                text.get(slice(text, 0)?)
+            }
+        }
+    }
+}
+
+impl ArgsSource for JsonText {
+    fn args(&self, loc: ArgsLoc) -> Result<Args, ArgsError> {
+        let bytes = self.bytes(loc).ok_or_else(|| ArgsError::Unreadable {
+            offset: loc.offset(),
+            reason: "the file has become shorter since it was opened; open it again".to_owned(),
+        })?;
+        Ok(parse_object(bytes))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Plain(bytes) => bytes.heap_bytes(),
+            Self::Inflated(blocks) => blocks.iter().map(|block| block.1.capacity()).sum(),
+            Self::Gzip { text, .. } => text.get().map_or(0, Vec::capacity),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Binding: launches to device work by correlation id, flow points to the events they lie on.
+
+use rustc_hash::FxHashMap;
+
+use crate::build::Built;
+use crate::events::NO_ID;
+use crate::{EventId, EventKind, Flow, RawFlow, RawId, SourceId, TrackKind, WarningKind};
+use rayon::prelude::*;
+
+/// Joins device calls and device work of equal correlation id.
+///
+/// Several calls may share an id (a driver call inside a runtime call): the first, longest one launches.
+pub(crate) fn bind_links(built: &mut Built) {
+    let events = &built.events;
+    let with_id = |wanted: fn(EventKind) -> bool| -> Vec<(u32, i64, i64, u32)> {
+        let mut found: Vec<_> = events
+            .correlation
+            .par_iter()
+            .zip(&events.kind)
+            .enumerate()
+            .filter(|(_, (id, kind))| **id != NO_ID && wanted(**kind))
+            .map(|(index, (&id, _))| {
+                let time = |column: &[i64]| column.get(index).copied().unwrap_or_default();
+                (id, time(&events.start), -time(&events.dur), index as u32)
+            })
+            .collect();
+        found.par_sort_unstable();
+        found
+    };
+    let calls = with_id(EventKind::is_device_call);
+    let works = with_id(|kind| kind.is_device_work() || kind == EventKind::DeviceSync);
+    let mut calls = calls.as_slice();
+    let (mut orphans, mut early) = (0u64, 0u64);
+    for &(id, start, _, device) in &works {
+        while let Some((first, rest)) = calls.split_first()
+            && first.0 < id
+        {
+            calls = rest;
+        }
+        match calls.first().filter(|call| call.0 == id) {
+            Some(&(_, call_start, _, call)) => {
+                built.links.push((EventId(call), EventId(device)));
+                early += u64::from(start < call_start);
+            }
+            None => {
+                let is_work = events.kind.get(device as usize).is_some_and(|kind| kind.is_device_work());
+                orphans += u64::from(is_work);
+            }
+        }
+    }
+    let unnumbered =
+        events.kind.iter().zip(&events.correlation).filter(|(kind, id)| kind.is_device_work() && **id == NO_ID);
+    orphans += unnumbered.count() as u64;
+    built.warnings.add_many(WarningKind::DeviceWorkWithoutLaunch, SourceId(0), orphans, None, "");
+    built.warnings.add_many(WarningKind::DeviceWorkBeforeLaunch, SourceId(0), early, None, "");
+}
+
+/// Binds flow points. Launch flows that a launch link represents are dropped; the others become [`Flow`]s.
+pub(crate) fn bind_flows(flows: Vec<RawFlow>, built: &mut Built) {
+    if flows.is_empty() {
+        return;
+    }
+    let linked = ids_of(built.links.iter().filter_map(|link| {
+        let id = built.events.correlation.get(link.1.index()).copied()?;
+        (id != NO_ID).then_some(i64::from(id))
+    }));
+    let int = |flow: &RawFlow| match flow.id {
+        RawId::Int(id) => Some(id),
+        _ => None,
+    };
+    let started = ids_of(flows.iter().filter(|flow| flow.is_launch && flow.phase == b's').filter_map(int));
+    let mut without_start = (0u64, None);
+    let mut rest: Vec<RawFlow> = flows
+        .into_iter()
+        .filter(|flow| {
+            let Some(id) = int(flow).filter(|_| flow.is_launch) else { return true };
+            if linked.contains(id) {
+                return false;
+            }
+            if flow.phase == b'f' && !started.contains(id) {
+                without_start = (without_start.0 + 1, without_start.1.or(Some(flow.offset)));
+                return false;
+            }
+            true
+        })
+        .collect();
+    built.warnings.add_many(WarningKind::FlowWithoutStart, SourceId(0), without_start.0, without_start.1, "");
+
+    // Points of one flow in the order of time; a start comes before an end at the same time.
+    let step = |phase: u8| match phase {
+        b's' => 0u8,
+        b't' => 1,
+        _ => 2,
+    };
+    rest.sort_by_key(|flow| (flow.category, flow.name, flow.id, flow.time, step(flow.phase)));
+    let siblings = tracks_by_place(built);
+    for points in rest.chunk_by(|a, b| (a.category, a.name, a.id) == (b.category, b.name, b.id)) {
+        let mut last: Option<EventId> = None;
+        let mut open = false;
+        for point in points {
+            if point.phase == b's' {
+                if open {
+                    built.warnings.add(WarningKind::FlowWithoutEnd, SourceId(0), Some(point.offset), "");
+                }
+                (open, last) = (true, None);
+            } else if !open {
+                built.warnings.add(WarningKind::FlowWithoutStart, SourceId(0), Some(point.offset), "");
+                continue;
+            }
+            let Some(event) = event_under(built, &siblings, point) else {
+                built.warnings.add(WarningKind::FlowUnbound, SourceId(0), Some(point.offset), "");
+                open = point.phase != b'f' && open;
+                continue;
+            };
+            if let Some(from) = last {
+                built.flows.push(Flow { from, to: event, category: point.category });
+            }
+            last = Some(event);
+            open = point.phase != b'f';
+        }
+        if open && let Some(point) = points.last() {
+            built.warnings.add(WarningKind::FlowWithoutEnd, SourceId(0), Some(point.offset), "");
+        }
+    }
+}
+
+/// A set of ids: bits where they are small, hashes where they are not.
+struct IdSet {
+    bits: Vec<u64>,
+    wide: FxHashMap<i64, ()>,
+}
+
+/// Ids up to this are kept as bits (32 MiB at most).
+const MOST_BITS: i64 = 1 << 28;
+
+fn ids_of(ids: impl Iterator<Item = i64>) -> IdSet {
+    let mut set = IdSet { bits: Vec::new(), wide: FxHashMap::default() };
+    for id in ids {
+        if (0..MOST_BITS).contains(&id) {
+            let word = (id / 64) as usize;
+            if set.bits.len() <= word {
+                set.bits.resize(word + 1, 0);
+            }
+            if let Some(bits) = set.bits.get_mut(word) {
+                *bits |= 1 << (id % 64);
+            }
+        } else {
+            set.wide.insert(id, ());
+        }
+    }
+    set
+}
+
+impl IdSet {
+    fn contains(&self, id: i64) -> bool {
+        if (0..MOST_BITS).contains(&id) {
+            self.bits.get((id / 64) as usize).is_some_and(|word| word >> (id % 64) & 1 == 1)
+        } else {
+            self.wide.contains_key(&id)
+        }
+    }
+}
+
+/// Tracks that share process and thread with each track, itself included.
+fn tracks_by_place(built: &Built) -> Vec<Vec<u32>> {
+    let mut by_place: FxHashMap<(RawId, RawId), Vec<u32>> = FxHashMap::default();
+    let place = |index: usize| {
+        let track = built.tracks.get(index)?;
+        Some((built.processes.get(track.process.index())?.pid, track.tid))
+    };
+    for (index, track) in built.tracks.iter().enumerate() {
+        if let Some(place) = place(index).filter(|_| {
+            matches!(
+                track.kind,
+                TrackKind::Thread | TrackKind::Stream | TrackKind::StreamSyncs | TrackKind::ProfilerSpans
+            )
+        }) {
+            by_place.entry(place).or_default().push(index as u32);
+        }
+    }
+    (0..built.tracks.len())
+        .map(|index| place(index).and_then(|key| by_place.get(&key)).cloned().unwrap_or_default())
+        .collect()
+}
+
+/// The innermost event at the point's place and time; one that begins there wins over one that began before.
+fn event_under(built: &Built, siblings: &[Vec<u32>], point: &RawFlow) -> Option<EventId> {
+    let mut best: Option<(i64, u16, EventId)> = None;
+    for &index in siblings.get(point.track as usize)? {
+        let track = built.tracks.get(index as usize)?;
+        let rows = built.rows.get(track.rows.start as usize..track.rows.end as usize)?;
+        for row in rows {
+            let range = row.indices();
+            let starts = built.events.start.get(range.clone())?;
+            let Some(offset) = starts.partition_point(|&start| start <= point.time).checked_sub(1) else { continue };
+            let event = range.start + offset;
+            let start = starts.get(offset).copied()?;
+            if built.events.end_at(event) >= point.time && best.is_none_or(|(s, d, _)| (start, row.depth) > (s, d)) {
+                best = Some((start, row.depth, EventId(event as u32)));
+            }
+        }
+    }
+    best.map(|(_, _, event)| event)
+}
+
+/// How many times the middle 98 % an event may lie outside of it before it is called suspicious.
+const FAR: i64 = 1_000;
+
+/// Counts events that lie or last far outside the rest: a clock went wrong while recording.
+pub(crate) fn note_suspicious_times(built: &mut Built) {
+    let starts = &built.events.start;
+    let stride = (starts.len() / 4_096).max(1);
+    let mut sample: Vec<i64> = starts.iter().copied().step_by(stride).collect();
+    if sample.len() < 16 {
+        return;
+    }
+    sample.sort_unstable();
+    let at = |percent: usize| sample.get(sample.len() * percent / 100).copied().unwrap_or_default();
+    let (low, high) = (at(1), at(99));
+    let far = high.saturating_sub(low).max(1_000_000_000).saturating_mul(FAR);
+    let (earliest, latest) = (low.saturating_sub(far), high.saturating_add(far));
+    let outside = (0..starts.len()).into_par_iter().filter(|&index| {
+        starts.get(index).is_some_and(|&start| start < earliest) || built.events.end_at(index) > latest
+    });
+    let found: Vec<usize> = outside.collect();
+    if let Some(&first) = found.first() {
+        let offset = built.events.args.get(first).filter(|args| !args.is_empty()).map(|args| args.offset());
+        built.warnings.add_many(WarningKind::SuspiciousTime, SourceId(0), found.len() as u64, offset, "");
+    }
+}
