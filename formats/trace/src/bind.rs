@@ -56,7 +56,7 @@ pub(crate) fn bind_links(built: &mut Built) {
 }
 
 /// Binds flow points. Launch flows that a launch link represents are dropped; the others become [`Flow`]s.
-pub(crate) fn bind_flows(flows: Vec<RawFlow>, built: &mut Built) {
+pub(crate) fn bind_flows(mut flows: Vec<RawFlow>, built: &mut Built) {
     if flows.is_empty() {
         return;
     }
@@ -70,20 +70,18 @@ pub(crate) fn bind_flows(flows: Vec<RawFlow>, built: &mut Built) {
     };
     let started = ids_of(flows.iter().filter(|flow| flow.is_launch && flow.phase == b's').filter_map(int));
     let mut without_start = (0u64, None);
-    let mut rest: Vec<RawFlow> = flows
-        .into_iter()
-        .filter(|flow| {
-            let Some(id) = int(flow).filter(|_| flow.is_launch) else { return true };
-            if linked.contains(id) {
-                return false;
-            }
-            if flow.phase == b'f' && !started.contains(id) {
-                without_start = (without_start.0 + 1, without_start.1.or(Some(flow.offset)));
-                return false;
-            }
-            true
-        })
-        .collect();
+    flows.retain(|flow| {
+        let Some(id) = int(flow).filter(|_| flow.is_launch) else { return true };
+        if linked.contains(id) {
+            return false;
+        }
+        if flow.phase == b'f' && !started.contains(id) {
+            without_start = (without_start.0 + 1, without_start.1.or(Some(flow.offset)));
+            return false;
+        }
+        true
+    });
+    let mut rest = flows;
     built.warnings.add_many(WarningKind::FlowWithoutStart, SourceId(0), without_start.0, without_start.1, "");
 
     // Points of one flow in the order of time; a start comes before an end at the same time.
@@ -189,13 +187,22 @@ fn event_under(built: &Built, siblings: &[Vec<u32>], point: &RawFlow) -> Option<
     for &index in siblings.get(point.track as usize)? {
         let track = built.tracks.get(index as usize)?;
         let rows = built.rows.get(track.rows.start as usize..track.rows.end as usize)?;
+        let mut left_out = None;
         for row in rows {
+            if left_out == Some(row.lane) {
+                continue;
+            }
             let range = row.indices();
             let starts = built.events.start.get(range.clone())?;
-            let Some(offset) = starts.partition_point(|&start| start <= point.time).checked_sub(1) else { continue };
-            let event = range.start + offset;
-            let start = starts.get(offset).copied()?;
-            if built.events.end_at(event) >= point.time && best.is_none_or(|(s, d, _)| (start, row.depth) > (s, d)) {
+            let begun = starts.partition_point(|&start| start <= point.time).checked_sub(1);
+            let event = begun.map(|offset| range.start + offset);
+            let Some(event) = event.filter(|&event| built.events.end_at(event) >= point.time) else {
+                // What no event of this row covers, none below it does.
+                left_out = Some(row.lane);
+                continue;
+            };
+            let start = built.events.start.get(event).copied()?;
+            if best.is_none_or(|(s, d, _)| (start, row.depth) > (s, d)) {
                 best = Some((start, row.depth, EventId(event as u32)));
             }
         }

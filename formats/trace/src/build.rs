@@ -8,29 +8,19 @@ use std::ops::Range;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::events::NO_ID;
-use crate::lanes::{Place, place};
+use crate::layout::{Names, adopt_counter, adopt_meta, group_counters, lay_out_tracks};
 use crate::links::LaunchLinks;
 use crate::pair::{ExtraArgs, pair_async, pair_begin_end};
 use crate::part::classify;
+use crate::sort::{Loc, gather, loc, sort_events};
 use crate::{
     ArgsLoc, BuildError, BuildOptions, Collective, CommunicationPatterns, CounterId, CounterSeries, EventId, EventKind,
-    Events, Flow, Process, ProcessId, ProcessKind, Rank, RankId, RawChunk, RawCounter, RawId, RawMeta, Row, SourceId,
-    Span, StrId, StringTable, Timestamp, Trace, TracePart, Track, TrackId, TrackKind, WarningKind, Warnings,
+    Events, Flow, Process, Rank, RankId, RawChunk, RawId, Row, SourceId,
+    Span, StrId, StringTable, Timestamp, Trace, TracePart, Track, TrackKind, WarningKind, Warnings,
 };
 
-/// What a process, thread or stream is called in the file.
-#[derive(Default)]
-struct Names {
-    process_name: FxHashMap<RawId, StrId>,
-    process_labels: FxHashMap<RawId, StrId>,
-    process_sort: FxHashMap<RawId, i64>,
-    thread_name: FxHashMap<(RawId, RawId), StrId>,
-    thread_sort: FxHashMap<(RawId, RawId), i64>,
-}
-
 /// A key of a track within a rank.
-type TrackKey = (TrackKind, RawId, RawId);
+pub(crate) type TrackKey = (TrackKind, RawId, RawId);
 
 /// A built rank: like a trace of its own, ids from 0.
 #[derive(Default)]
@@ -82,7 +72,7 @@ fn adopt_strings(strings: &mut StringTable, chunk: &mut RawChunk) -> Vec<StrId> 
 }
 
 /// Kinds that a name decides, by string id: `None` where the name changes nothing.
-struct KindOfName(Vec<Option<EventKind>>);
+pub(crate) struct KindOfName(Vec<Option<EventKind>>);
 
 impl KindOfName {
     fn new(
@@ -111,27 +101,20 @@ impl KindOfName {
         Self(of_kernel.par_iter().enumerate().map(decide).collect())
     }
 
-    fn refine(&self, kind: EventKind, name: StrId) -> EventKind {
+    pub fn refine(&self, kind: EventKind, name: StrId) -> EventKind {
         if kind == EventKind::Kernel { self.0.get(name.index()).copied().flatten().unwrap_or(kind) } else { kind }
     }
 }
 
-fn remap(map: &[StrId], id: StrId) -> StrId {
+pub(crate) fn remap(map: &[StrId], id: StrId) -> StrId {
     map.get(id.index()).copied().unwrap_or_default()
 }
 
-fn remap_raw(map: &[StrId], id: RawId) -> RawId {
+pub(crate) fn remap_raw(map: &[StrId], id: RawId) -> RawId {
     match id {
         RawId::Text(text) => RawId::Text(remap(map, text)),
         other => other,
     }
-}
-
-/// Where a raw event lies: chunk (high half) and place in it (low half).
-type Loc = u64;
-
-fn loc(chunk: usize, place: usize) -> Loc {
-    ((chunk as u64) << 32) | place as u64
 }
 
 fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &KindOfName, base_ns: i64) -> Built {
@@ -235,305 +218,41 @@ fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &Kind
     built
 }
 
-fn adopt_meta(meta: RawMeta, map: &[StrId], names: &mut Names) {
-    match meta {
-        RawMeta::ProcessName(pid, name) => {
-            names.process_name.insert(remap_raw(map, pid), remap(map, name));
-        }
-        RawMeta::ProcessLabels(pid, labels) => {
-            names.process_labels.insert(remap_raw(map, pid), remap(map, labels));
-        }
-        RawMeta::ProcessSort(pid, index) => {
-            names.process_sort.insert(remap_raw(map, pid), index);
-        }
-        RawMeta::ThreadName(pid, tid, name) => {
-            names.thread_name.insert((remap_raw(map, pid), remap_raw(map, tid)), remap(map, name));
-        }
-        RawMeta::ThreadSort(pid, tid, index) => {
-            names.thread_sort.insert((remap_raw(map, pid), remap_raw(map, tid)), index);
-        }
-    }
+/// A bit per raw event: most are in no side table, and a bit says so faster than a search.
+struct WantedBits {
+    first_of_chunk: Vec<usize>,
+    bits: Vec<u64>,
 }
 
-/// Makes processes and tracks in the order of display; gives the track of each key.
-fn lay_out_tracks(keys: &[TrackKey], counters: &[RawCounter], names: &Names, built: &mut Built) -> Vec<u32> {
-    let process_kind = |key: &TrackKey| match (key.0, key.1) {
-        (kind, RawId::Int(device)) if kind.is_device() => {
-            ProcessKind::Device(u32::try_from(device).unwrap_or(u32::MAX))
-        }
-        (kind, _) if kind.is_device() => ProcessKind::Device(0),
-        (_, RawId::Int(_)) => ProcessKind::Host,
-        _ => ProcessKind::Virtual,
-    };
-    let rank_of_kind = |kind: ProcessKind| match kind {
-        ProcessKind::Host => 0,
-        ProcessKind::Device(_) => 1,
-        ProcessKind::Virtual => 2,
-    };
-    let mut processes: Vec<(ProcessKind, RawId)> = keys.iter().map(|key| (process_kind(key), key.1)).collect();
-    for sample in counters {
-        let of_pid = |kind: &ProcessKind| *kind != ProcessKind::Virtual;
-        if !processes.iter().any(|(kind, pid)| *pid == sample.pid && of_pid(kind)) {
-            processes.push((process_kind(&(TrackKind::Counter, sample.pid, RawId::None)), sample.pid));
-        }
-    }
-    let sort_of = |pid: RawId| names.process_sort.get(&pid).copied();
-    processes.sort_by_key(|&(kind, pid)| (rank_of_kind(kind), sort_of(pid).unwrap_or(i64::MAX), pid));
-    processes.dedup();
-    built.processes = processes
-        .iter()
-        .map(|&(kind, pid)| Process {
-            rank: RankId(0),
-            kind,
-            pid,
-            name: names.process_name.get(&pid).copied().unwrap_or_default(),
-            labels: names.process_labels.get(&pid).copied().unwrap_or_default(),
-            sort_index: sort_of(pid),
-        })
-        .collect();
-    let process_of =
-        |key: &TrackKey| processes.iter().position(|entry| *entry == (process_kind(key), key.1)).unwrap_or(0);
-
-    let sort_key = |key: &TrackKey| {
-        let own = names.thread_sort.get(&(key.1, key.2)).copied();
-        // Kineto orders every thread by its id, which says nothing; only small indices are a choice.
-        (process_of(key), own.unwrap_or(i64::MAX), key.2, key.0)
-    };
-    let mut sorted: Vec<usize> = (0..keys.len()).collect();
-    sorted.sort_by_cached_key(|&place| keys.get(place).map(sort_key));
-    let mut track_of_key = vec![0u32; keys.len()];
-    for (index, &place) in sorted.iter().enumerate() {
-        let Some(key) = keys.get(place) else { continue };
-        if let Some(track) = track_of_key.get_mut(place) {
-            *track = index as u32;
-        }
-        built.tracks.push(Track {
-            rank: RankId(0),
-            process: ProcessId(process_of(key) as u32),
-            kind: key.0,
-            tid: key.2,
-            name: names.thread_name.get(&(key.1, key.2)).copied().unwrap_or_default(),
-            sort_index: names.thread_sort.get(&(key.1, key.2)).copied(),
-            rows: 0..0,
-            events: 0..0,
-            lanes: 0,
-            counter: None,
-        });
-    }
-    track_of_key
-}
-
-/// Sorts events by track, row and start; fills the time columns and rows; gives where each event lies.
-fn sort_events(
-    chunks: &[RawChunk],
-    track_of: &(dyn Fn(usize, u32) -> u32 + Sync),
-    base_ns: i64,
-    built: &mut Built,
-) -> Vec<Loc> {
-    let tracks = built.tracks.len();
-    let mut counts = vec![0usize; tracks];
-    let maps: Vec<Vec<u32>> = chunks
-        .iter()
-        .enumerate()
-        .map(|(index, chunk)| {
-            let most = chunk.track.iter().copied().max().map_or(0, |most| most as usize + 1);
-            (0..most as u32).map(|place| track_of(index, place)).collect()
-        })
-        .collect();
-    for (chunk, map) in chunks.iter().zip(&maps) {
-        for place in &chunk.track {
-            let track = map.get(*place as usize).copied().unwrap_or_default();
-            if let Some(count) = counts.get_mut(track as usize) {
-                *count += 1;
+impl WantedBits {
+    fn new(chunks: &[RawChunk], places: &[Loc]) -> Self {
+        let mut total = 0;
+        let first_of_chunk = chunks
+            .iter()
+            .map(|chunk| {
+                let first = total;
+                total += chunk.len();
+                first
+            })
+            .collect();
+        let mut wanted = Self { first_of_chunk, bits: vec![0; total / 64 + 1] };
+        for &at in places {
+            let bit = wanted.bit(at);
+            if let Some(word) = wanted.bits.get_mut(bit / 64) {
+                *word |= 1 << (bit % 64);
             }
         }
-    }
-    let mut next = Vec::with_capacity(tracks);
-    let mut total = 0usize;
-    for &count in &counts {
-        next.push(total);
-        total += count;
-    }
-    let ranges: Vec<Range<usize>> = next.iter().zip(&counts).map(|(&from, &count)| from..from + count).collect();
-    let mut order: Vec<Loc> = vec![0; total];
-    for (index, (chunk, map)) in chunks.iter().zip(&maps).enumerate() {
-        for (place, of_chunk) in chunk.track.iter().enumerate() {
-            let track = map.get(*of_chunk as usize).copied().unwrap_or_default() as usize;
-            if let Some(slot) = next.get_mut(track) {
-                if let Some(target) = order.get_mut(*slot) {
-                    *target = loc(index, place);
-                }
-                *slot += 1;
-            }
-        }
+        wanted
     }
 
-    let mut start = vec![0i64; total];
-    let mut dur = vec![0i64; total];
-    // Each track works on its own stretch of the columns.
-    let mut work = Vec::with_capacity(tracks);
-    let (mut order_rest, mut start_rest, mut dur_rest) =
-        (order.as_mut_slice(), start.as_mut_slice(), dur.as_mut_slice());
-    for &count in &counts {
-        let (order_here, rest) = order_rest.split_at_mut(count);
-        order_rest = rest;
-        let (start_here, rest) = start_rest.split_at_mut(count);
-        start_rest = rest;
-        let (dur_here, rest) = dur_rest.split_at_mut(count);
-        dur_rest = rest;
-        work.push((order_here, start_here, dur_here));
+    fn bit(&self, at: Loc) -> usize {
+        self.first_of_chunk.get((at >> 32) as usize).copied().unwrap_or(0) + (at & u64::from(u32::MAX)) as usize
     }
-    let rows: Vec<Vec<(Place, usize)>> =
-        work.into_par_iter().map(|(order, start, dur)| sort_track(chunks, order, start, dur, base_ns)).collect();
 
-    for ((index, track), (rows, range)) in built.tracks.iter_mut().enumerate().zip(rows.iter().zip(&ranges)) {
-        let first_row = built.rows.len() as u32;
-        let mut from = range.start as u32;
-        for (place, count) in rows {
-            let to = from + *count as u32;
-            built.rows.push(Row {
-                track: TrackId(index as u32),
-                lane: place.lane,
-                depth: place.depth as u16,
-                events: from..to,
-            });
-            from = to;
-        }
-        track.rows = first_row..built.rows.len() as u32;
-        track.events = range.start as u32..range.end as u32;
-        track.lanes = rows.iter().map(|(place, _)| place.lane + 1).max().unwrap_or(0);
+    fn contains(&self, at: Loc) -> bool {
+        let bit = self.bit(at);
+        self.bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
     }
-    built.events.start = start;
-    built.events.dur = dur;
-    order
-}
-
-/// Sorts one track by row and start; gives its rows with their lengths.
-fn sort_track(
-    chunks: &[RawChunk],
-    order: &mut [Loc],
-    start: &mut [i64],
-    dur: &mut [i64],
-    base_ns: i64,
-) -> Vec<(Place, usize)> {
-    let time_of = |at: Loc| -> (i64, i64) {
-        let chunk = chunks.get((at >> 32) as usize);
-        let place = (at & u64::from(u32::MAX)) as usize;
-        let column = |get: fn(&RawChunk) -> &Vec<i64>| {
-            chunk.and_then(|chunk| get(chunk).get(place)).copied().unwrap_or_default()
-        };
-        (column(|chunk| &chunk.start), column(|chunk| &chunk.dur))
-    };
-    let mut keyed: Vec<(i64, i64, Loc)> = order
-        .iter()
-        .map(|&at| {
-            let (start, dur) = time_of(at);
-            (start, -dur, at)
-        })
-        .collect();
-    if !keyed.is_sorted() {
-        // Stable, because traces come in long sorted runs, which a merge sort uses.
-        keyed.sort();
-    }
-    let places = place(keyed.iter().map(|&(start, minus_dur, _)| (start, start.saturating_sub(minus_dur))));
-    let mut rows: Vec<(Place, usize)> = Vec::new();
-    let single = places.iter().all(|place| *place == Place::default());
-    if single {
-        if !keyed.is_empty() {
-            rows.push((Place::default(), keyed.len()));
-        }
-        for (index, &(at_ns, minus_dur, at)) in keyed.iter().enumerate() {
-            put(order, start, dur, index, at, at_ns.saturating_add(base_ns), -minus_dur);
-        }
-        return rows;
-    }
-    let mut row_index: FxHashMap<(u32, u32), u32> = FxHashMap::default();
-    let mut row_of: Vec<u32> = Vec::with_capacity(places.len());
-    for place in &places {
-        let row = *row_index.entry((place.lane, place.depth)).or_insert_with(|| {
-            rows.push((*place, 0));
-            rows.len() as u32 - 1
-        });
-        row_of.push(row);
-        if let Some(row) = rows.get_mut(row as usize) {
-            row.1 += 1;
-        }
-    }
-    let mut sorted: Vec<u32> = (0..rows.len() as u32).collect();
-    sorted.sort_by_key(|&row| rows.get(row as usize).map(|row| row.0));
-    let mut next = vec![0usize; rows.len()];
-    let mut from = 0;
-    for &row in &sorted {
-        if let (Some(slot), Some(row)) = (next.get_mut(row as usize), rows.get(row as usize)) {
-            *slot = from;
-            from += row.1;
-        }
-    }
-    for (&(at_ns, minus_dur, at), &row) in keyed.iter().zip(&row_of) {
-        if let Some(slot) = next.get_mut(row as usize) {
-            put(order, start, dur, *slot, at, at_ns.saturating_add(base_ns), -minus_dur);
-            *slot += 1;
-        }
-    }
-    sorted.iter().filter_map(|&row| rows.get(row as usize).copied()).collect()
-}
-
-fn put(order: &mut [Loc], start: &mut [i64], dur: &mut [i64], index: usize, at: Loc, start_ns: i64, dur_ns: i64) {
-    if let (Some(order), Some(start), Some(dur)) = (order.get_mut(index), start.get_mut(index), dur.get_mut(index)) {
-        (*order, *start, *dur) = (at, start_ns, dur_ns);
-    }
-}
-
-/// Fills the other columns in the order found.
-fn gather(
-    chunks: &[RawChunk],
-    maps: &[Vec<StrId>],
-    order: &[Loc],
-    kinds: &KindOfName,
-    paired_chunk: usize,
-    built: &mut Built,
-) {
-    let split = |at: Loc| ((at >> 32) as usize, (at & u64::from(u32::MAX)) as usize);
-    let strings = |column: fn(&RawChunk) -> &Vec<StrId>| -> Vec<StrId> {
-        order
-            .par_iter()
-            .map(|&at| {
-                let (chunk, place) = split(at);
-                let id = chunks.get(chunk).and_then(|chunk| column(chunk).get(place)).copied().unwrap_or_default();
-                if chunk == paired_chunk { id } else { maps.get(chunk).map_or(id, |map| remap(map, id)) }
-            })
-            .collect()
-    };
-    let numbers = |column: fn(&RawChunk) -> &Vec<u32>| -> Vec<u32> {
-        order
-            .par_iter()
-            .map(|&at| {
-                let (chunk, place) = split(at);
-                chunks.get(chunk).and_then(|chunk| column(chunk).get(place)).copied().unwrap_or(NO_ID)
-            })
-            .collect()
-    };
-    let events = &mut built.events;
-    events.name = strings(|chunk| &chunk.name);
-    events.category = strings(|chunk| &chunk.category);
-    events.correlation = numbers(|chunk| &chunk.correlation);
-    events.external = numbers(|chunk| &chunk.external);
-    events.args = order
-        .par_iter()
-        .map(|&at| {
-            let (chunk, place) = split(at);
-            chunks.get(chunk).and_then(|chunk| chunk.args.get(place)).copied().unwrap_or_default()
-        })
-        .collect();
-    events.kind = order
-        .par_iter()
-        .zip(&events.name)
-        .map(|(&at, &name)| {
-            let (chunk, place) = split(at);
-            let kind = chunks.get(chunk).and_then(|chunk| chunk.kind.get(place)).copied().unwrap_or(EventKind::Other);
-            kinds.refine(kind, name)
-        })
-        .collect();
 }
 
 /// Moves the per-event side tables to the final ids.
@@ -561,9 +280,13 @@ fn side_tables(
     places.sort_unstable();
     places.dedup();
     let mut ids = vec![None; places.len()];
-    // One pass over the order; a bit per raw event would cost more than this search costs.
-    let found: Vec<(usize, u32)> =
-        order.par_iter().enumerate().filter_map(|(id, at)| Some((places.binary_search(at).ok()?, id as u32))).collect();
+    let wanted_bits = WantedBits::new(chunks, &places);
+    let found: Vec<(usize, u32)> = order
+        .par_iter()
+        .enumerate()
+        .filter(|(_, at)| wanted_bits.contains(**at))
+        .filter_map(|(id, at)| Some((places.binary_search(at).ok()?, id as u32)))
+        .collect();
     for (place, id) in found {
         if let Some(slot) = ids.get_mut(place) {
             *slot = Some(EventId(id));
@@ -595,58 +318,6 @@ fn side_tables(
     built.collectives.sort_by_key(|entry| entry.event);
     built.copy_bytes.sort_by_key(|entry| entry.0);
     built.extra_args.sort_by_key(|entry| entry.0);
-}
-
-/// Samples of one series.
-struct Samples {
-    pid: RawId,
-    name: StrId,
-    unit: StrId,
-    times: Vec<i64>,
-    values: Vec<f64>,
-}
-
-fn group_counters(mut samples: Vec<RawCounter>, base_ns: i64) -> Vec<Samples> {
-    // Stable: the last of several values at one time is the one that holds.
-    samples.sort_by_key(|sample| (sample.pid, sample.name, sample.time));
-    let groups = samples.chunk_by(|a, b| a.pid == b.pid && a.name == b.name);
-    groups
-        .filter_map(|group| {
-            let first = group.first()?;
-            Some(Samples {
-                pid: first.pid,
-                name: first.name,
-                unit: first.unit,
-                times: group.iter().map(|sample| sample.time.saturating_add(base_ns)).collect(),
-                values: group.iter().map(|sample| sample.value).collect(),
-            })
-        })
-        .collect()
-}
-
-fn adopt_counter(samples: Samples, built: &mut Built) {
-    let process = built.processes.iter().position(|process| process.pid == samples.pid).unwrap_or(0);
-    let end = built.events.len() as u32;
-    let rows = built.rows.len() as u32;
-    built.tracks.push(Track {
-        rank: RankId(0),
-        process: ProcessId(process as u32),
-        kind: TrackKind::Counter,
-        tid: RawId::None,
-        name: samples.name,
-        sort_index: None,
-        rows: rows..rows,
-        events: end..end,
-        lanes: 0,
-        counter: Some(CounterId(built.counters.len() as u32)),
-    });
-    built.counters.push(CounterSeries {
-        track: TrackId(built.tracks.len() as u32 - 1),
-        name: samples.name,
-        unit: samples.unit,
-        times: samples.times,
-        values: samples.values,
-    });
 }
 
 /// Joins built ranks: ids shifted, columns appended (moved where there is one rank only).

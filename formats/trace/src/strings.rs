@@ -1,6 +1,6 @@
 //! Interned strings: every name, category and label is stored once.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use rustc_hash::FxBuildHasher;
 
@@ -95,9 +95,7 @@ impl StringTable {
     }
 
     fn hash(text: &str) -> u32 {
-        let mut hasher = FxBuildHasher.build_hasher();
-        text.hash(&mut hasher);
-        (hasher.finish() >> 32) as u32
+        (FxBuildHasher.hash_one(text) >> 32) as u32
     }
 
     fn probe(&self, hash: u32, text: &str) -> Result<StrId, usize> {

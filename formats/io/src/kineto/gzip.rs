@@ -64,7 +64,7 @@ struct Outcome {
 }
 
 /// Inflates into `buffer` from `filled` on, until it is full or the stream ends. Gives the new length and whether it ended.
-fn fill(decoder: &mut MultiGzDecoder<&[u8]>, buffer: &mut Vec<u8>, filled: usize, damage: &mut Option<String>) -> (usize, bool) {
+fn fill(decoder: &mut MultiGzDecoder<&[u8]>, buffer: &mut [u8], filled: usize, damage: &mut Option<String>) -> (usize, bool) {
     let mut length = filled;
     while let Some(room) = buffer.get_mut(length..).filter(|room| !room.is_empty()) {
         match decoder.read(room) {
