@@ -530,26 +530,3 @@ fn traces_without_a_pattern_come_back() {
         check_equal(&trace, &read_back(&bytes), 0);
     }
 }
-
-#[test]
-#[ignore = "measurement"]
-fn speed() {
-    let file = std::path::PathBuf::from(std::env::var("SPEED_TRACE").unwrap());
-    let rss = |what: &str| {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let of = |key: &str| status.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
-        println!("{what}: {} {} {}", of("RssAnon"), of("RssFile"), of("VmHWM"));
-    };
-    let begin = std::time::Instant::now();
-    let trace = crate::open(&[file], &crate::OpenOptions::default(), &Silent).unwrap();
-    println!("open {:?}, {} events, {} launches {} flows", begin.elapsed(), trace.events().len(), trace.launches().len(), trace.flows().len());
-    rss("opened");
-    for options in [WriteOptions { arguments: false, gzip: false }, WriteOptions::default()] {
-        let begin = std::time::Instant::now();
-        let summary = write(&trace, std::io::sink(), &options, &Silent).unwrap();
-        let seconds = begin.elapsed().as_secs_f64();
-        let events = summary.slices + summary.instants;
-        println!("{options:?}: {seconds:.3} s, {:.2} M events/s, {:.1} B/event {:.0} MB/s", events as f64 / seconds / 1e6, summary.bytes as f64 / events as f64, summary.bytes as f64 / seconds / 1e6);
-        rss("written");
-    }
-}
