@@ -1,0 +1,63 @@
+//! Where the time of each rank and step went, exactly.
+//!
+//! [`analyze`] reads a [`Trace`] and returns an [`Analysis`], whose JSON form is the documented schema of
+//! `gapless analyze --json`. Fields ending in `_ns` are nanoseconds, `_bytes` bytes, `gb_per_s` 10⁹ bytes per second,
+//! `share` a fraction from 0 to 1. Times named `start_ns` and `end_ns` are on the trace's clock.
+//!
+//! # Definitions
+//!
+//! *Device work* is what [`EventKind::is_device_work`](gapless_trace::EventKind::is_device_work) says: kernels,
+//! communication kernels, copies and fills. Synchronisation marks and projected annotations are not work, and work of
+//! zero length is counted but takes no time. All times are lengths of unions of half-open intervals in integer
+//! nanoseconds, so parts sum to the whole without rounding.
+//!
+//! A step is a window on the clock of its rank, and device work belongs to the windows in which it runs, not to the
+//! step that launched it. Only so do the parts of a step sum to its length.
+
+mod analysis;
+mod breakdown;
+mod collectives;
+mod copies;
+mod graphs;
+mod host;
+mod idle;
+mod ids;
+pub mod interval;
+mod kernels;
+mod launches;
+mod names;
+mod operators;
+mod options;
+mod partition;
+mod queues;
+mod stats;
+mod steps;
+mod summary;
+mod tables;
+mod tracelens;
+mod work;
+
+#[cfg(test)]
+mod fixture;
+
+pub use analysis::{Analysis, RankAnalysis, analyze};
+pub use breakdown::{DeviceBusy, RankBreakdown, StreamBusy};
+pub use collectives::{CollectiveKind, CollectiveRow};
+pub use copies::{CopyDirection, CopyRow};
+pub use graphs::GraphRow;
+pub use idle::{IdleCause, IdleCauses, IdleGap};
+pub use kernels::{KernelRow, ShortKernels, ShortLimit};
+pub use launches::LaunchRow;
+pub use operators::{OperatorKernel, OperatorRow, WithoutOperator};
+pub use options::{AnalysisOptions, Convention};
+pub use partition::{Partition, RankWork};
+pub use queues::QueueRow;
+pub use stats::Stats;
+pub use steps::{StepBreakdown, StepSource};
+pub use summary::{MeanPartition, StepSummary};
+pub use tables::Tables;
+pub use tracelens::{TraceLensKernel, TraceLensReport, TraceLensTime};
+pub use work::WorkClass;
+
+#[cfg(doc)]
+use gapless_trace::Trace;
