@@ -66,6 +66,7 @@ warning_kinds! {
     MalformedEvent, Lost, "malformed_event", "text that is not an event was skipped up to the next event";
     TrailingText, Lost, "trailing_text", "text after the end of the events was ignored";
     EventNotObject, Lost, "event_not_object", "a value among the events is not an object and was skipped";
+    EmptyEvent, Note, "empty_event", "an object without any field stands among the events (some writers end with one)";
     NoPhase, Lost, "no_phase", "an event without a phase (\"ph\") was skipped";
     UnknownPhase, Lost, "unknown_phase", "an event with a phase that carries no timeline data was skipped";
     NoTimestamp, Lost, "no_timestamp", "an event without a usable timestamp was dropped";

@@ -57,6 +57,7 @@ struct Fields<'a> {
     seen: u16,
     phase: u8,
     has_phase: bool,
+    is_empty: bool,
     name: StrId,
     name_raw: &'a [u8],
     category: usize,
@@ -122,6 +123,7 @@ impl<'a> EventParser<'a> {
             seen: 0,
             phase: 0,
             has_phase: false,
+            is_empty: true,
             name: StrId::EMPTY,
             name_raw: &[],
             category: 0,
@@ -160,6 +162,7 @@ impl<'a> EventParser<'a> {
 
     #[inline(always)]
     fn field(&mut self, fields: &mut Fields<'a>) -> Option<()> {
+        fields.is_empty = false;
         let key = self.cursor.string()?;
         self.cursor.skip_space();
         if !self.cursor.take(b':') {
@@ -454,6 +457,9 @@ impl<'a> EventParser<'a> {
     /// Adds the event to the chunk, or counts why not.
     #[inline(always)]
     fn finish(&mut self, fields: Fields<'a>) {
+        if fields.is_empty {
+            return self.lose(WarningKind::EmptyEvent, &fields);
+        }
         if !fields.has_phase {
             return self.lose(WarningKind::NoPhase, &fields);
         }
