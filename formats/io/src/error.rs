@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No path matched.
-    #[error("no trace file found at {what}; give a file, a folder that holds *.json, *.json.gz traces, or a quoted pattern")]
+    #[error(
+        "no trace file found at {what}; give a file, a folder that holds *.json, *.json.gz traces, or a quoted pattern"
+    )]
     NothingFound {
         /// What was asked for.
         what: String,

@@ -7,10 +7,10 @@ mod error;
 mod kineto;
 mod mapped;
 mod open;
+pub mod perfetto;
 mod progress;
 mod ranks;
 mod text;
-pub mod perfetto;
 
 pub use error::OpenError;
 pub use open::{OpenOptions, expand, open, open_bytes};

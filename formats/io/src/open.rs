@@ -1,5 +1,6 @@
 //! One door for all traces.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use rayon::prelude::*;
 use crate::kineto;
 use crate::mapped::Bytes;
 use crate::ranks::{rank_in_name, settle_ranks};
-use crate::text::JsonText;
+use crate::text::{JsonText, KeptBytes};
 use crate::{OpenError, Progress, Silent};
 
 /// How to open traces.
@@ -34,12 +35,14 @@ const SNIFFED: u64 = 1 << 20;
 /// When one of them names nothing.
 pub fn expand(args: &[String]) -> Result<Vec<PathBuf>, OpenError> {
     let mut paths: Vec<PathBuf> = Vec::new();
+    let mut known: BTreeSet<PathBuf> = BTreeSet::new();
     for arg in args {
         let path = PathBuf::from(arg);
         let mut found = if path.is_dir() {
             traces_in(&path)?
         } else if !path.exists() && arg.contains(['*', '?', '[']) {
-            let matches = glob::glob(arg).map_err(|error| OpenError::NothingFound { what: format!("{arg} ({error})") })?;
+            let matches =
+                glob::glob(arg).map_err(|error| OpenError::NothingFound { what: format!("{arg} ({error})") })?;
             matches.filter_map(Result::ok).filter(|path| path.is_file()).collect()
         } else if path.exists() {
             vec![path]
@@ -51,7 +54,8 @@ pub fn expand(args: &[String]) -> Result<Vec<PathBuf>, OpenError> {
         }
         found.sort_by_cached_key(|path| natural_key(path));
         for path in found {
-            if !paths.contains(&path) {
+            // The same file by another way is the same file.
+            if known.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
                 paths.push(path);
             }
         }
@@ -80,26 +84,41 @@ fn traces_in(folder: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        if path.is_file() && looks_like_trace(&path) {
+        if path.is_file() && !is_foreign(&path) {
             found.push(path);
         }
     }
     Ok(found)
 }
 
-fn looks_like_trace(path: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(path) else { return false };
-    let mut head = Vec::new();
-    if file.take(SNIFFED).read_to_end(&mut head).is_err() {
-        return false;
+/// Whether a file of a folder is something else than a trace. What cannot be told (an empty or damaged file whose
+/// name says JSON) is no stranger: it is opened, and what is wrong with it is said.
+fn is_foreign(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if name.starts_with('.') {
+        return true;
     }
+    let is_named_so = name.ends_with(".json") || name.ends_with(".json.gz");
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(SNIFFED).read_to_end(&mut head));
+    if read.is_err() {
+        return !is_named_so;
+    }
+    let mut is_cut = head.len() as u64 == SNIFFED;
     if is_gzip(&head) {
         let mut text = Vec::new();
-        // The head is cut, so the stream ends early: what came out is enough.
-        let _ = flate2::bufread::GzDecoder::new(head.as_slice()).take(SNIFFED).read_to_end(&mut text);
-        return kineto::sniff(&text);
+        let inflated = flate2::bufread::GzDecoder::new(head.as_slice()).take(SNIFFED).read_to_end(&mut text);
+        // The head of a longer file ends early; what came out of it is enough.
+        is_cut |= inflated.is_err() || text.len() as u64 == SNIFFED;
+        head = text;
     }
-    kineto::sniff(&head)
+    if kineto::sniff(&head) {
+        return false;
+    }
+    let is_json = head.iter().find(|&&byte| byte > b' ').is_none_or(|&first| first == b'{' || first == b'[');
+    // A whole JSON file without events is another file: a manifest, a configuration.
+    let can_tell = !head.iter().all(|&byte| byte <= b' ') && (!is_cut || !is_json);
+    can_tell || !is_named_so
 }
 
 fn is_gzip(bytes: &[u8]) -> bool {
@@ -125,12 +144,13 @@ pub fn open(paths: &[PathBuf], options: &OpenOptions, progress: &dyn Progress) -
         _ => format!("Reading {} files", paths.len()),
     };
     progress.stage(&what, total);
+    let kept = KeptBytes::default();
     let sum = SumProgress::new(progress, files.len());
     let parts: Vec<TracePart> = files
         .into_par_iter()
         .zip(paths)
         .enumerate()
-        .map(|(index, (file, path))| read_part(path, file, &sum.of(index)))
+        .map(|(index, (file, path))| read_part(path, file, options.ranks.is_some(), &kept, &sum.of(index)))
         .collect::<Result<_, _>>()?;
     if progress.is_cancelled() {
         return Err(OpenError::Cancelled);
@@ -145,12 +165,19 @@ pub fn open(paths: &[PathBuf], options: &OpenOptions, progress: &dyn Progress) -
 /// # Errors
 /// As [`open`].
 pub fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<Trace, OpenError> {
-    let part = read_part(Path::new(name), Bytes::Owned(bytes), &Silent)?;
+    let part =
+        read_part(Path::new(name), Bytes::Owned(bytes), options.ranks.is_some(), &KeptBytes::default(), &Silent)?;
     let parts = settle_ranks(vec![part], options.ranks.as_deref())?;
     Ok(Trace::from_parts(parts, &options.build)?)
 }
 
-fn read_part(path: &Path, file: Bytes, progress: &dyn Progress) -> Result<TracePart, OpenError> {
+fn read_part(
+    path: &Path,
+    file: Bytes,
+    ranks_given: bool,
+    kept: &KeptBytes,
+    progress: &dyn Progress,
+) -> Result<TracePart, OpenError> {
     let bytes = Arc::new(file);
     let source = Source {
         path: path.display().to_string(),
@@ -162,13 +189,16 @@ fn read_part(path: &Path, file: Bytes, progress: &dyn Progress) -> Result<TraceP
     let mut part = TracePart::new(source);
     if is_gzip(&bytes) {
         part.source.format.push_str(", gzip");
-        let kept = kineto::read_gzip(&bytes, &mut part, progress).map_err(|refused| refused.at(path))?;
+        let kept =
+            kineto::read_gzip(&bytes, Arc::clone(kept), &mut part, progress).map_err(|refused| refused.at(path))?;
         part.args = Arc::new(JsonText::of_gzip(kept, bytes));
     } else {
         kineto::read_text(&bytes, &mut part, progress).map_err(|refused| refused.at(path))?;
         part.args = Arc::new(JsonText::Plain(bytes));
     }
+    // A rank that the user gives needs no guess.
     if part.info.rank.is_none()
+        && !ranks_given
         && let Some(rank) = rank_in_name(path)
     {
         part.info.rank = Some(rank);

@@ -7,17 +7,21 @@ use gapless_trace::TracePart;
 
 use crate::OpenError;
 
-/// The number after `rank` or `worker` in a file's name (`rank34of300.json`, `worker0_step_12.pt.trace.json`).
+/// The number after the word `rank` or `worker` in a file's name (`rank34of300.json`,
+/// `worker0_step_12.pt.trace.json`). The last such word counts; letters before it make another word of it (`nrank8`).
 pub(crate) fn rank_in_name(path: &Path) -> Option<u32> {
     let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-    ["rank", "worker"].iter().find_map(|word| {
-        name.match_indices(word).find_map(|(at, _)| {
-            let rest = name.get(at + word.len()..)?;
-            let digits = rest.strip_prefix(['-', '_', '.', '=']).unwrap_or(rest);
+    let of_word = |word: &str| {
+        let found = name.match_indices(word).filter_map(|(at, _)| {
+            let is_word = name.get(..at)?.chars().next_back().is_none_or(|before| !before.is_alphanumeric());
+            let rest = name.get(at + word.len()..).filter(|_| is_word)?;
+            let digits = rest.strip_prefix(['-', '_', '.', '=', ' ', ':', '(', '[']).unwrap_or(rest);
             let length = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
             digits.get(..length)?.parse().ok()
-        })
-    })
+        });
+        found.last()
+    };
+    of_word("rank").or_else(|| of_word("worker"))
 }
 
 /// Gives every part its rank and orders them by it.
@@ -62,6 +66,9 @@ mod tests {
         check("worker0_step_12.1694128201545.pt.trace.json", Some(0));
         check("trace_rank-7.json", Some(7));
         check("Rank_12.json", Some(12));
+        check("nrank8_rank3.json", Some(3));
+        check("pagerank5_run2.json", None);
+        check("rank 4.json", Some(4));
         check("ranking.json", None);
         check("rank3/trace.json", None);
     }

@@ -1,6 +1,7 @@
 //! Where arguments are read from: mapped files, bytes in memory, or text inflated before or again.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use gapless_trace::{Args, ArgsError, ArgsLoc, ArgsSource};
@@ -8,25 +9,46 @@ use gapless_trace::{Args, ArgsError, ArgsLoc, ArgsSource};
 use crate::kineto::parse_object;
 use crate::mapped::Bytes;
 
-/// Inflated text that is kept in memory; beyond this it is inflated again when arguments are asked for.
+/// Inflated text of one file that is kept in memory; beyond this it is inflated again when arguments are asked for.
 const MOST_KEPT: usize = 256 << 20;
+/// Inflated text of all files that are open together.
+const MOST_KEPT_IN_ALL: usize = 1 << 30;
+
+/// How much text all files that are opened together keep.
+pub(crate) type KeptBytes = Arc<AtomicUsize>;
 
 /// Blocks of inflated text.
 #[derive(Debug, Default)]
 pub(crate) struct KeptText {
     blocks: Vec<(u64, Vec<u8>)>,
     bytes: usize,
+    in_all: KeptBytes,
     is_too_large: bool,
 }
 
 impl KeptText {
+    /// Nothing yet; counts towards `in_all`.
+    pub fn new(in_all: KeptBytes) -> Self {
+        Self { in_all, ..Self::default() }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.in_all.fetch_sub(self.bytes, Ordering::Relaxed);
+        (self.blocks, self.bytes, self.is_too_large) = (Vec::new(), 0, false);
+    }
+
     /// Keeps the text up to `cut`, which begins at `base` in the source, if it still fits.
     pub fn keep(&mut self, base: u64, mut text: Vec<u8>, cut: Option<usize>) {
         text.truncate(cut.unwrap_or(usize::MAX));
-        self.bytes += text.len();
-        self.is_too_large |= self.bytes > MOST_KEPT;
         if self.is_too_large {
-            self.blocks = Vec::new();
+            return;
+        }
+        self.bytes += text.len();
+        let in_all = self.in_all.fetch_add(text.len(), Ordering::Relaxed) + text.len();
+        if self.bytes > MOST_KEPT || in_all > MOST_KEPT_IN_ALL {
+            self.clear();
+            self.is_too_large = true;
         } else {
             self.blocks.push((base, text));
         }

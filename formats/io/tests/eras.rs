@@ -24,9 +24,8 @@ fn find(trace: &Trace, name: &str) -> EventId {
 /// (name, start, duration) of all events, sorted.
 fn timeline(trace: &Trace) -> Vec<(String, i64, i64)> {
     let ids = (0..trace.events().len() as u32).map(EventId);
-    let mut all: Vec<_> = ids
-        .map(|id| (trace.name(id).to_owned(), trace.event(id).start.nanos(), trace.event(id).dur.nanos()))
-        .collect();
+    let mut all: Vec<_> =
+        ids.map(|id| (trace.name(id).to_owned(), trace.event(id).start.nanos(), trace.event(id).dur.nanos())).collect();
     all.sort();
     all
 }
@@ -96,7 +95,10 @@ fn amd_uses_stream_zero_and_generic_rccl_kernels() {
     let rccl = (0..3).map(EventId).find(|&id| trace.name(id).starts_with("nccl")).unwrap();
     assert_eq!(trace.event(rccl).kind, EventKind::Collective);
     let entry = trace.collective(rccl).unwrap();
-    assert_eq!((trace.text(entry.name), trace.text(entry.dtype), trace.text(entry.group)), ("allreduce", "BFloat16", "0"));
+    assert_eq!(
+        (trace.text(entry.name), trace.text(entry.dtype), trace.text(entry.group)),
+        ("allreduce", "BFloat16", "0")
+    );
     assert_eq!((entry.in_elems, entry.group_size, entry.seq), (Some(2_873_320), Some(8), None));
     assert_eq!(trace.event(find(&trace, "my_transport")).kind, EventKind::PointToPoint);
     assert_eq!(trace.event(find(&trace, "Cijk_Ailk")).kind, EventKind::Kernel);
@@ -114,8 +116,12 @@ fn sync_rows_and_projected_annotations_are_not_work() {
         r#"{"ph":"X","cat":"user_annotation","name":"ProfilerStep#1","pid":4,"tid":4,"ts":0,"dur":50}"#,
     ]));
     let kind = |name: &str| trace.event(find(&trace, name)).kind;
-    assert_eq!((kind("Context Sync"), kind("Stream Wait Event"), kind("k")), (EventKind::DeviceSync, EventKind::DeviceSync, EventKind::Kernel));
-    let kinds: Vec<_> = (0..5).map(EventId).filter(|&id| trace.name(id) == "ProfilerStep#1").map(|id| trace.event(id).kind).collect();
+    assert_eq!(
+        (kind("Context Sync"), kind("Stream Wait Event"), kind("k")),
+        (EventKind::DeviceSync, EventKind::DeviceSync, EventKind::Kernel)
+    );
+    let kinds: Vec<_> =
+        (0..5).map(EventId).filter(|&id| trace.name(id) == "ProfilerStep#1").map(|id| trace.event(id).kind).collect();
     assert!(kinds.contains(&EventKind::Step) && kinds.contains(&EventKind::DeviceAnnotation));
     let (_, track) = trace.track_of(find(&trace, "k")).unwrap();
     assert_eq!((track.kind, track.events.len()), (TrackKind::Stream, 1));
@@ -130,7 +136,8 @@ fn memory_instants_become_points_and_counters() {
         r#"{"ph":"C","name":"queue","pid":7,"ts":11,"args":{"in": 1, "out": "2", "bad": null}}"#,
     ]));
     assert_eq!(trace.events().kinds(), [EventKind::MemoryInstant; 2]);
-    let mut names: Vec<_> = trace.counters().iter().map(|series| (trace.text(series.name).to_owned(), series.values.clone())).collect();
+    let mut names: Vec<_> =
+        trace.counters().iter().map(|series| (trace.text(series.name).to_owned(), series.values.clone())).collect();
     names.sort_by(|a, b| a.0.cmp(&b.0));
     let expected = [
         ("CPU memory allocated", 128.0),
@@ -146,8 +153,10 @@ fn memory_instants_become_points_and_counters() {
 
 #[test]
 fn ids_too_wide_stay_in_the_arguments() {
-    let trace = open(r#"{"schemaVersion": 1, "traceEvents": [{"ph": "X", "cat": "kernel", "name": "ncclKernel_AllReduce", "pid": 0, "tid": 0, "ts": 100, "dur": 50},
-        {"ph": "X", "cat": "cpu_op", "name": "record_param_comms", "pid": 0, "tid": 1, "ts": 200, "dur": 100, "args": {"Comms Id": 10159970886766084423, "External id": 10159970886766084423}}]}"#);
+    let trace = open(
+        r#"{"schemaVersion": 1, "traceEvents": [{"ph": "X", "cat": "kernel", "name": "ncclKernel_AllReduce", "pid": 0, "tid": 0, "ts": 100, "dur": 50},
+        {"ph": "X", "cat": "cpu_op", "name": "record_param_comms", "pid": 0, "tid": 1, "ts": 200, "dur": 100, "args": {"Comms Id": 10159970886766084423, "External id": 10159970886766084423}}]}"#,
+    );
     assert_eq!(trace.event(find(&trace, "ncclKernel_AllReduce")).kind, EventKind::Collective);
     let args = trace.args(find(&trace, "record_param_comms")).unwrap();
     assert_eq!(args[0], ("Comms Id".to_owned(), ArgValue::UInt(10_159_970_886_766_084_423)));
@@ -217,7 +226,8 @@ fn flows_bind_to_the_innermost_event_and_orphans_are_counted() {
 
 #[test]
 fn names_of_threads_processes_and_devices_are_read() {
-    let trace = open(r#"{"deviceProperties": [{"id": 0, "name": "NVIDIA A100", "totalGlobalMem": 42297524224, "computeMajor": 8, "computeMinor": 0, "numSms": 108}],
+    let trace = open(
+        r#"{"deviceProperties": [{"id": 0, "name": "NVIDIA A100", "totalGlobalMem": 42297524224, "computeMajor": 8, "computeMinor": 0, "numSms": 108}],
       "traceEvents": [
         {"name": "process_name", "ph": "M", "pid": 9, "args": {"name": "python"}},
         {"name": "process_labels", "ph": "M", "pid": 0, "args": {"labels": "GPU 0"}},
@@ -227,13 +237,18 @@ fn names_of_threads_processes_and_devices_are_read() {
         {"ph": "X", "cat": "cpu_op", "name": "o", "pid": 9, "tid": 9, "ts": 1, "dur": 1},
         {"ph": "X", "cat": "Trace", "name": "PyTorch Profiler (0)", "pid": "Spans", "tid": "PyTorch Profiler", "ts": 0, "dur": 9},
         {"ph": "i", "s": "g", "name": "Iteration Start: PyTorch Profiler", "pid": "Traces", "tid": "Trace PyTorch Profiler", "ts": 0}
-      ]}"#);
+      ]}"#,
+    );
     let (track, _) = trace.track_of(find(&trace, "k")).unwrap();
     assert_eq!(trace.track_label(track), "stream 7");
-    let names: Vec<_> = trace.processes().iter().map(|process| (trace.text(process.name), trace.text(process.labels))).collect();
+    let names: Vec<_> =
+        trace.processes().iter().map(|process| (trace.text(process.name), trace.text(process.labels))).collect();
     assert_eq!(names, [("python", ""), ("", "GPU 0"), ("", ""), ("", "")]);
     let device = &trace.ranks()[0].devices[0];
-    assert_eq!((device.name.as_str(), device.multiprocessors, device.compute_capability), ("NVIDIA A100", Some(108), Some((8, 0))));
+    assert_eq!(
+        (device.name.as_str(), device.multiprocessors, device.compute_capability),
+        ("NVIDIA A100", Some(108), Some((8, 0)))
+    );
     assert_eq!(trace.ranks()[0].number, None);
 }
 
@@ -283,6 +298,83 @@ fn unescaped_quotes_lose_no_event() {
 }
 
 #[test]
+fn quotes_far_apart_swallow_nothing_between_them() {
+    let event = |i: usize, extra: &str| {
+        format!(
+            r#"{{"ph":"X","cat":"cpu_op","name":"e{i:02}","pid":1,"tid":1,"ts":{i},"dur":1,"args":{{"External id":{i}{extra}}}}}"#
+        )
+    };
+    let events: Vec<String> = (0..12).map(|i| event(i, if i == 1 || i == 10 { r#","x":"a"b""# } else { "" })).collect();
+    let trace = open(&file(&events.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert_eq!(trace.events().len(), 12);
+    assert_eq!(trace.warnings().count(WarningKind::UnescapedQuote), 2);
+    assert_eq!(trace.event(find(&trace, "e10")).external, Some(10), "what was read before the damage counts");
+}
+
+#[test]
+fn damage_in_the_last_event_leaves_the_fields_behind_the_list() {
+    let tail = r#"],"baseTimeNanoseconds":1000000,"distributedInfo":{"rank":3}}"#;
+    let head = r#"{"traceEvents":[{"ph":"X","name":"a","pid":1,"tid":1,"ts":1,"dur":1},"#;
+    for (last, kept) in [
+        (r#"{"ph":"X","name":"b","pid":1,"tid":1,"ts":5,"dur":1,"args":{"k":"x"y"}}"#, 2),
+        (r#"{"ph":"X","name":"b","pid":1,"tid":1,"ts":oops oops,"dur":1,"args":{"k":1}}"#, 1),
+        (r#"{"ph":"X","name":"b","pid":1,"tid":1,"ts":5,"dur":1}}"#, 2),
+    ] {
+        let trace = open(&format!("{head}{last}{tail}"));
+        assert_eq!(trace.events().len(), kept, "{last}");
+        assert_eq!((trace.ranks()[0].number, trace.ranks()[0].base_time_ns), (Some(3), Some(1_000_000)), "{last}");
+        assert_eq!(trace.warnings().count(WarningKind::Truncated), 0, "{last}");
+        assert!(!trace.warnings().is_empty(), "{last}");
+    }
+}
+
+#[test]
+fn a_name_that_does_not_end_takes_no_other_event_with_it() {
+    let trace = open(&file(&[
+        r#"{"ph":"X","name":"a","pid":1,"tid":1,"ts":1,"dur":1}"#,
+        r#"{"ph":"X","name":"b, "pid":1,"tid":1,"ts":3,"dur":1"#,
+        r#"{"ph":"X","name":"c","pid":1,"tid":1,"ts":5,"dur":1}"#,
+        r#"{"ph":"X","name":"foo(a="x", "y")","pid":1,"tid":1,"ts":7,"dur":1}"#,
+    ]));
+    let names: Vec<_> = timeline(&trace).into_iter().map(|entry| entry.0).collect();
+    assert_eq!(names, ["a", "c", "foo(a=\"x\", \"y\")"]);
+    assert_eq!(trace.warnings().lost(), 1);
+}
+
+#[test]
+fn an_id_used_again_launches_from_the_nearest_call() {
+    let call = |name: &str, ts: i64, cat: &str| {
+        format!(
+            r#"{{"ph":"X","cat":"{cat}","name":"{name}","pid":1,"tid":1,"ts":{ts},"dur":4,"args":{{"correlation":5}}}}"#
+        )
+    };
+    let kernel = |name: &str, ts: i64| {
+        format!(
+            r#"{{"ph":"X","cat":"kernel","name":"{name}","pid":0,"tid":7,"ts":{ts},"dur":4,"args":{{"correlation":5}}}}"#
+        )
+    };
+    let events = [
+        call("first", 0, "cuda_runtime"),
+        kernel("k1", 10),
+        call("outer", 1000, "cuda_runtime"),
+        call("inner", 1000, "cuda_driver").replace("\"dur\":4", "\"dur\":2"),
+        kernel("k2", 1010),
+    ];
+    let trace = open(&file(&events.iter().map(String::as_str).collect::<Vec<_>>()));
+    let launch = |kernel: &str| trace.launches().launch_of(find(&trace, kernel)).map(|id| trace.name(id));
+    assert_eq!((launch("k1"), launch("k2")), (Some("first"), Some("outer")));
+}
+
+#[test]
+fn a_cut_inside_a_list_of_objects_is_one_loss() {
+    let text = r#"{"traceEvents":[{"ph":"X","name":"a","pid":1,"tid":1,"ts":1,"dur":1},
+        {"ph":"X","name":"b","pid":1,"tid":1,"ts":2,"dur":1,"args":{"list":[{"ph":"X","ts":1},{"ph":"X","ts":2},{"ph""#;
+    let trace = open(text);
+    assert_eq!(trace.events().len(), 1);
+    assert_eq!((trace.warnings().count(WarningKind::Truncated), trace.warnings().lost()), (1, 1));
+}
+
+#[test]
 fn what_is_no_trace_gives_one_clear_error() {
     let check = |text: &[u8], part: &str| {
         let error = open_bytes("x.json", text.to_vec(), &OpenOptions::default()).unwrap_err();
@@ -309,7 +401,15 @@ fn large(events: usize, fakes: bool) -> String {
     let mut text = String::from("{\"traceEvents\": [");
     let padding = "x".repeat(200);
     for i in 0..events {
-        let fake = if fakes && i % 3 == 0 { r#","list":[{"ph":"X","ts":1},{"ph":"X","ts":2}]"# } else { "" };
+        let fake = match i % 9_000 {
+            _ if !fakes => String::new(),
+            // Longer than the stretch in which a cut is looked for, so that cuts fall between two fakes.
+            4_500 => {
+                format!(r#","list":[{}{{"ph":"X","ts":2}}]"#, r#"{"ph":"X","name":"fake","ts":1},"#.repeat(150_000))
+            }
+            place if place % 3 == 0 => r#","list":[{"ph":"X","ts":1},{"ph":"X","ts":2}]"#.to_owned(),
+            _ => String::new(),
+        };
         if i > 0 {
             text.push(',');
         }

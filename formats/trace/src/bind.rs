@@ -2,14 +2,15 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::build::Built;
+use crate::build::{Built, TrackKey};
 use crate::events::NO_ID;
 use crate::{EventId, EventKind, Flow, RawFlow, RawId, SourceId, TrackKind, WarningKind};
 use rayon::prelude::*;
 
 /// Joins device calls and device work of equal correlation id.
 ///
-/// Several calls may share an id (a driver call inside a runtime call): the first, longest one launches.
+/// Several calls may share an id (a driver call inside a runtime call, or an id that is used again): the last one
+/// begun before the work launches it, as a whole with the call that holds it.
 pub(crate) fn bind_links(built: &mut Built) {
     let events = &built.events;
     let with_id = |wanted: fn(EventKind) -> bool| -> Vec<(u32, i64, i64, u32)> {
@@ -29,23 +30,33 @@ pub(crate) fn bind_links(built: &mut Built) {
     };
     let calls = with_id(EventKind::is_device_call);
     let works = with_id(|kind| kind.is_device_work() || kind == EventKind::DeviceSync);
-    let mut calls = calls.as_slice();
+    // For each call the outermost one of its id that holds it: that one launches.
+    let mut outermost: Vec<u32> = Vec::with_capacity(calls.len());
+    for (place, call) in calls.iter().enumerate() {
+        let end = |call: &(u32, i64, i64, u32)| call.1.saturating_sub(call.2);
+        let holder = outermost.last().copied().filter(|&holder| {
+            calls.get(holder as usize).is_some_and(|held| held.0 == call.0 && end(held) >= end(call))
+        });
+        outermost.push(holder.unwrap_or(place as u32));
+    }
     let (mut orphans, mut early) = (0u64, 0u64);
+    let mut first = 0;
     for &(id, start, _, device) in &works {
-        while let Some((first, rest)) = calls.split_first()
-            && first.0 < id
-        {
-            calls = rest;
+        while calls.get(first).is_some_and(|call| call.0 < id) {
+            first += 1;
         }
-        match calls.first().filter(|call| call.0 == id) {
+        // Ids may be used again later in a recording: the last call begun before the work is its launch.
+        let of_id = calls.get(first..).unwrap_or_default();
+        let begun = of_id.partition_point(|call| (call.0, call.1) <= (id, start));
+        let place = first + begun.saturating_sub(1);
+        let call = calls.get(place).filter(|call| call.0 == id).and_then(|_| outermost.get(place));
+        let is_work = events.kind.get(device as usize).is_some_and(|kind| kind.is_device_work());
+        match call.and_then(|&place| calls.get(place as usize)) {
             Some(&(_, call_start, _, call)) => {
                 built.links.push((EventId(call), EventId(device)));
-                early += u64::from(start < call_start);
+                early += u64::from(start < call_start && is_work);
             }
-            None => {
-                let is_work = events.kind.get(device as usize).is_some_and(|kind| kind.is_device_work());
-                orphans += u64::from(is_work);
-            }
+            None => orphans += u64::from(is_work),
         }
     }
     let unnumbered =
@@ -56,7 +67,7 @@ pub(crate) fn bind_links(built: &mut Built) {
 }
 
 /// Binds flow points. Launch flows that a launch link represents are dropped; the others become [`Flow`]s.
-pub(crate) fn bind_flows(mut flows: Vec<RawFlow>, built: &mut Built) {
+pub(crate) fn bind_flows(mut flows: Vec<RawFlow>, keys: &[TrackKey], built: &mut Built) {
     if flows.is_empty() {
         return;
     }
@@ -91,7 +102,7 @@ pub(crate) fn bind_flows(mut flows: Vec<RawFlow>, built: &mut Built) {
         _ => 2,
     };
     rest.sort_by_key(|flow| (flow.category, flow.name, flow.id, flow.time, step(flow.phase)));
-    let siblings = tracks_by_place(built);
+    let siblings = tracks_by_key(keys, built);
     for points in rest.chunk_by(|a, b| (a.category, a.name, a.id) == (b.category, b.name, b.id)) {
         let mut last: Option<EventId> = None;
         let mut open = false;
@@ -159,26 +170,19 @@ impl IdSet {
     }
 }
 
-/// Tracks that share process and thread with each track, itself included.
-fn tracks_by_place(built: &Built) -> Vec<Vec<u32>> {
+/// The tracks at the process and thread of each key.
+fn tracks_by_key(keys: &[TrackKey], built: &Built) -> Vec<Vec<u32>> {
     let mut by_place: FxHashMap<(RawId, RawId), Vec<u32>> = FxHashMap::default();
-    let place = |index: usize| {
-        let track = built.tracks.get(index)?;
-        Some((built.processes.get(track.process.index())?.pid, track.tid))
-    };
     for (index, track) in built.tracks.iter().enumerate() {
-        if let Some(place) = place(index).filter(|_| {
-            matches!(
-                track.kind,
-                TrackKind::Thread | TrackKind::Stream | TrackKind::StreamSyncs | TrackKind::ProfilerSpans
-            )
-        }) {
-            by_place.entry(place).or_default().push(index as u32);
+        let can_hold = matches!(
+            track.kind,
+            TrackKind::Thread | TrackKind::Stream | TrackKind::StreamSyncs | TrackKind::ProfilerSpans
+        );
+        if can_hold && let Some(process) = built.processes.get(track.process.index()) {
+            by_place.entry((process.pid, track.tid)).or_default().push(index as u32);
         }
     }
-    (0..built.tracks.len())
-        .map(|index| place(index).and_then(|key| by_place.get(&key)).cloned().unwrap_or_default())
-        .collect()
+    keys.iter().map(|key| by_place.get(&(key.1, key.2)).cloned().unwrap_or_default()).collect()
 }
 
 /// The innermost event at the point's place and time; one that begins there wins over one that began before.

@@ -8,15 +8,15 @@ use std::ops::Range;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::layout::{Names, adopt_counter, adopt_meta, group_counters, lay_out_tracks};
+use crate::layout::{Names, adopt_counter, adopt_meta, first_process_of_pid, group_counters, lay_out_tracks};
 use crate::links::LaunchLinks;
 use crate::pair::{ExtraArgs, pair_async, pair_begin_end};
 use crate::part::classify;
 use crate::sort::{Loc, gather, loc, sort_events};
 use crate::{
     ArgsLoc, BuildError, BuildOptions, Collective, CommunicationPatterns, CounterId, CounterSeries, EventId, EventKind,
-    Events, Flow, Process, Rank, RankId, RawChunk, RawId, Row, SourceId,
-    Span, StrId, StringTable, Timestamp, Trace, TracePart, Track, TrackKind, WarningKind, Warnings,
+    Events, Flow, Process, Rank, RankId, RawChunk, RawId, Row, SourceId, Span, StrId, StringTable, Timestamp, Trace,
+    TracePart, Track, TrackKind, WarningKind, Warnings,
 };
 
 /// A key of a track within a rank.
@@ -189,8 +189,24 @@ fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &Kind
     }
     let resolve = |chunk: usize, map: &[StrId], id: StrId| if chunk == paired_chunk { id } else { remap(map, id) };
 
-    let order_of_key = lay_out_tracks(&keys, &counters, &names, &mut built);
-    let key_to_track: Vec<u32> = order_of_key;
+    // Flow points name places too; a place where nothing lies is no track.
+    let mut used = vec![false; keys.len()];
+    let raw_tracks = chunks.iter().zip(&track_maps).flat_map(|(chunk, map)| {
+        let mut used_here = vec![false; chunk.tracks.len()];
+        for &place in &chunk.track {
+            if let Some(flag) = used_here.get_mut(place as usize) {
+                *flag = true;
+            }
+        }
+        map.iter().zip(used_here).filter(|(_, used)| *used).map(|(&key, _)| key).collect::<Vec<u32>>()
+    });
+    let paired_tracks = chunks.get(paired_chunk).map(|chunk| chunk.track.clone()).unwrap_or_default();
+    for key in raw_tracks.chain(paired_tracks) {
+        if let Some(flag) = used.get_mut(key as usize) {
+            *flag = true;
+        }
+    }
+    let key_to_track = lay_out_tracks(&keys, &used, &counters, &names, &mut built);
     let track_of = |chunk: usize, place: u32| -> u32 {
         let key = if chunk == paired_chunk {
             place
@@ -205,15 +221,15 @@ fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &Kind
     side_tables(&chunks, &maps, &order, &extra, paired_chunk, &resolve, &mut built);
     drop(chunks);
 
+    let process_of_pid = first_process_of_pid(&built.processes);
     for series in group_counters(counters, base_ns) {
-        adopt_counter(series, &mut built);
+        adopt_counter(series, &process_of_pid, &mut built);
     }
     for flow in &mut flows {
         flow.time = flow.time.saturating_add(base_ns);
-        flow.track = key_to_track.get(flow.track as usize).copied().unwrap_or_default();
     }
     crate::bind::bind_links(&mut built);
-    crate::bind::bind_flows(flows, &mut built);
+    crate::bind::bind_flows(flows, &keys, &mut built);
     crate::bind::note_suspicious_times(&mut built);
     built
 }
@@ -393,6 +409,9 @@ fn merge(parts: Vec<TracePart>, built: Vec<Built>, strings: StringTable) -> Trac
         trace.rows.append(&mut rank.rows);
         trace.counters.append(&mut rank.counters);
         append_events(&mut trace.events, rank.events);
+        // Ends without begin and flow points on nothing were read, but nothing of them is kept.
+        let unkept = [WarningKind::EndWithoutBegin, WarningKind::FlowUnbound].map(|kind| rank.warnings.count(kind));
+        part.source.file_events = part.source.file_events.saturating_sub(unkept.iter().sum());
         part.warnings.merge(rank.warnings);
         part.warnings.set_source(source);
         trace.warnings.merge(part.warnings);

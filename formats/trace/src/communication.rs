@@ -6,6 +6,8 @@
 //! PyTorch's symmetric-memory kernels (`multimem_all_reduce_kernel`) are not in the list: the interval reference that
 //! the tests hold us to counts them as compute. A pattern file adds them (`docs/opening-traces.md`).
 
+use std::sync::LazyLock;
+
 use regex::RegexSet;
 
 use crate::EventKind;
@@ -76,10 +78,15 @@ impl CommunicationPatterns {
     }
 }
 
+/// The built-in patterns; compiled once.
+static BUILT_IN: LazyLock<CommunicationPatterns> = LazyLock::new(|| {
+    let empty = || RegexSet::empty();
+    CommunicationPatterns::with(&[]).unwrap_or_else(|_| CommunicationPatterns { set: empty(), point_to_point: empty() })
+});
+
 impl Default for CommunicationPatterns {
     fn default() -> Self {
-        let empty = || RegexSet::empty();
-        Self::with(&[]).unwrap_or_else(|_| Self { set: empty(), point_to_point: empty() })
+        BUILT_IN.clone()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Which processes, tracks and counters a rank has, in the order of display.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::build::{Built, TrackKey, remap, remap_raw};
 use crate::{
-    CounterId, CounterSeries, Process, ProcessId, ProcessKind, RankId, RawCounter, RawId, RawMeta, StrId, Track, TrackId,
-    TrackKind,
+    CounterId, CounterSeries, Process, ProcessId, ProcessKind, RankId, RawCounter, RawId, RawMeta, StrId, Track,
+    TrackId, TrackKind,
 };
 
 /// What a process, thread or stream is called in the file.
@@ -38,8 +38,14 @@ pub(crate) fn adopt_meta(meta: RawMeta, map: &[StrId], names: &mut Names) {
     }
 }
 
-/// Makes processes and tracks in the order of display; gives the track of each key.
-pub(crate) fn lay_out_tracks(keys: &[TrackKey], counters: &[RawCounter], names: &Names, built: &mut Built) -> Vec<u32> {
+/// Makes processes and tracks of the keys that are `used`, in the order of display; gives the track of each key.
+pub(crate) fn lay_out_tracks(
+    keys: &[TrackKey],
+    used: &[bool],
+    counters: &[RawCounter],
+    names: &Names,
+    built: &mut Built,
+) -> Vec<u32> {
     let process_kind = |key: &TrackKey| match (key.0, key.1) {
         (kind, RawId::Int(device)) if kind.is_device() => {
             ProcessKind::Device(u32::try_from(device).unwrap_or(u32::MAX))
@@ -53,10 +59,12 @@ pub(crate) fn lay_out_tracks(keys: &[TrackKey], counters: &[RawCounter], names: 
         ProcessKind::Device(_) => 1,
         ProcessKind::Virtual => 2,
     };
-    let mut processes: Vec<(ProcessKind, RawId)> = keys.iter().map(|key| (process_kind(key), key.1)).collect();
+    let is_used = |place: usize| used.get(place).copied().unwrap_or(false);
+    let used_keys = keys.iter().enumerate().filter(|(place, _)| is_used(*place));
+    let mut processes: Vec<(ProcessKind, RawId)> = used_keys.map(|(_, key)| (process_kind(key), key.1)).collect();
+    let mut known: FxHashSet<RawId> = processes.iter().map(|process| process.1).collect();
     for sample in counters {
-        let of_pid = |kind: &ProcessKind| *kind != ProcessKind::Virtual;
-        if !processes.iter().any(|(kind, pid)| *pid == sample.pid && of_pid(kind)) {
+        if known.insert(sample.pid) {
             processes.push((process_kind(&(TrackKind::Counter, sample.pid, RawId::None)), sample.pid));
         }
     }
@@ -74,15 +82,16 @@ pub(crate) fn lay_out_tracks(keys: &[TrackKey], counters: &[RawCounter], names: 
             sort_index: sort_of(pid),
         })
         .collect();
-    let process_of =
-        |key: &TrackKey| processes.iter().position(|entry| *entry == (process_kind(key), key.1)).unwrap_or(0);
+    let place_of: FxHashMap<(ProcessKind, RawId), u32> =
+        processes.iter().enumerate().map(|(place, &process)| (process, place as u32)).collect();
+    let process_of = |key: &TrackKey| place_of.get(&(process_kind(key), key.1)).copied().unwrap_or(0);
 
     let sort_key = |key: &TrackKey| {
         let own = names.thread_sort.get(&(key.1, key.2)).copied();
         // Kineto orders every thread by its id, which says nothing; only small indices are a choice.
         (process_of(key), own.unwrap_or(i64::MAX), key.2, key.0)
     };
-    let mut sorted: Vec<usize> = (0..keys.len()).collect();
+    let mut sorted: Vec<usize> = (0..keys.len()).filter(|&place| is_used(place)).collect();
     sorted.sort_by_cached_key(|&place| keys.get(place).map(sort_key));
     let mut track_of_key = vec![0u32; keys.len()];
     for (index, &place) in sorted.iter().enumerate() {
@@ -92,7 +101,7 @@ pub(crate) fn lay_out_tracks(keys: &[TrackKey], counters: &[RawCounter], names: 
         }
         built.tracks.push(Track {
             rank: RankId(0),
-            process: ProcessId(process_of(key) as u32),
+            process: ProcessId(process_of(key)),
             kind: key.0,
             tid: key.2,
             name: names.thread_name.get(&(key.1, key.2)).copied().unwrap_or_default(),
@@ -133,13 +142,22 @@ pub(crate) fn group_counters(mut samples: Vec<RawCounter>, base_ns: i64) -> Vec<
         .collect()
 }
 
-pub(crate) fn adopt_counter(samples: Samples, built: &mut Built) {
-    let process = built.processes.iter().position(|process| process.pid == samples.pid).unwrap_or(0);
+/// The first process of each id: counters hang under it.
+pub(crate) fn first_process_of_pid(processes: &[Process]) -> FxHashMap<RawId, u32> {
+    let mut first = FxHashMap::default();
+    for (place, process) in processes.iter().enumerate() {
+        first.entry(process.pid).or_insert(place as u32);
+    }
+    first
+}
+
+pub(crate) fn adopt_counter(samples: Samples, process_of_pid: &FxHashMap<RawId, u32>, built: &mut Built) {
+    let process = process_of_pid.get(&samples.pid).copied().unwrap_or(0);
     let end = built.events.len() as u32;
     let rows = built.rows.len() as u32;
     built.tracks.push(Track {
         rank: RankId(0),
-        process: ProcessId(process as u32),
+        process: ProcessId(process),
         kind: TrackKind::Counter,
         tid: RawId::None,
         name: samples.name,
@@ -157,4 +175,3 @@ pub(crate) fn adopt_counter(samples: Samples, built: &mut Built) {
         values: samples.values,
     });
 }
-

@@ -63,25 +63,41 @@ pub(crate) fn pair_async(
     warnings: &mut Warnings,
 ) {
     events.sort_by_key(|event| event.time);
-    let mut open: FxHashMap<(u32, StrId, RawId), Vec<RawAsync>> = FxHashMap::default();
+    // Open begins per id, and per id and name: an end closes the newest of its name, else the newest of its id.
+    let mut open: FxHashMap<(u32, StrId, RawId), Vec<usize>> = FxHashMap::default();
+    let mut named: FxHashMap<(u32, StrId, RawId, StrId), Vec<usize>> = FxHashMap::default();
+    let mut is_open = vec![false; events.len()];
     let emit = |out: &mut RawChunk, begin: &RawAsync, end: i64, kind| {
         let dur = end.saturating_sub(begin.time);
         out.push(begin.time, dur, begin.name, begin.category, kind, begin.track, NO_ID, NO_ID, begin.args);
     };
-    for event in events {
+    for (index, event) in events.iter().enumerate() {
         let key = (event.track, event.category, event.id);
         match event.phase {
-            AsyncPhase::Begin => open.entry(key).or_default().push(event),
-            AsyncPhase::Instant => emit(out, &event, event.time, EventKind::Instant),
+            AsyncPhase::Begin => {
+                open.entry(key).or_default().push(index);
+                named.entry((key.0, key.1, key.2, event.name)).or_default().push(index);
+                if let Some(flag) = is_open.get_mut(index) {
+                    *flag = true;
+                }
+            }
+            AsyncPhase::Instant => emit(out, event, event.time, EventKind::Instant),
             AsyncPhase::End => {
-                let stack = open.get_mut(&key);
-                // An end names its begin where several of one id are open.
-                let begin = stack.and_then(|stack| {
-                    let same = stack.iter().rposition(|begin| begin.name == event.name);
-                    same.map(|place| stack.remove(place)).or_else(|| stack.pop())
-                });
-                if let Some(begin) = begin {
-                    emit(out, &begin, event.time, EventKind::Async);
+                let mut newest = |stack: Option<&mut Vec<usize>>| {
+                    let stack = stack?;
+                    while let Some(place) = stack.pop() {
+                        // The other stack may have closed it already.
+                        if let Some(flag) = is_open.get_mut(place).filter(|flag| **flag) {
+                            *flag = false;
+                            return Some(place);
+                        }
+                    }
+                    None
+                };
+                let place = newest(named.get_mut(&(key.0, key.1, key.2, event.name)));
+                let place = place.or_else(|| newest(open.get_mut(&key)));
+                if let Some(begin) = place.and_then(|place| events.get(place)) {
+                    emit(out, begin, event.time, EventKind::Async);
                     match (begin.args.is_empty(), event.args.is_empty()) {
                         (_, true) => {}
                         (true, false) => replace_last_args(out, event.args),
@@ -93,10 +109,11 @@ pub(crate) fn pair_async(
             }
         }
     }
-    let mut rest: Vec<RawAsync> = open.into_values().flatten().collect();
+    let mut rest: Vec<&RawAsync> =
+        events.iter().zip(&is_open).filter(|(_, open)| **open).map(|(event, _)| event).collect();
     rest.sort_by_key(|begin| begin.offset);
     for begin in rest {
         warnings.add(WarningKind::BeginWithoutEnd, SourceId(0), Some(begin.offset), "");
-        emit(out, &begin, last_ns.max(begin.time), EventKind::Async);
+        emit(out, begin, last_ns.max(begin.time), EventKind::Async);
     }
 }

@@ -229,4 +229,3 @@ pub(crate) fn gather(
         })
         .collect();
 }
-

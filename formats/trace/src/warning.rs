@@ -90,10 +90,10 @@ warning_kinds! {
     FlowUnbound, Lost, "flow_unbound", "a flow point lies on no event";
     DeviceWorkWithoutLaunch, Note, "device_work_without_launch", "device work whose launch is not in the recording (launched before it began)";
     DeviceWorkBeforeLaunch, Note, "device_work_before_launch", "device work that begins before its launch call: device and host clocks disagree";
-    ArgsTooLong, Lost, "args_too_long", "the arguments of an event are longer than 16 MiB and cannot be shown";
+    ArgsNotObject, Repaired, "args_not_object", "the arguments of an event are not an object and cannot be shown";
+    ArgsTooLong, Repaired, "args_too_long", "the arguments of an event are longer than 16 MiB and cannot be shown";
     HeaderUnreadable, Lost, "header_unreadable", "a header field could not be read and was ignored";
     CounterNotNumeric, Lost, "counter_not_numeric", "a counter value is not a number";
-    NestedTooDeep, Lost, "nested_too_deep", "a value is nested deeper than 512 levels and was skipped";
     MixedClocks, Note, "mixed_clocks", "some ranks name their clock base and some do not; they cannot be compared in time";
     GzipDamaged, Lost, "gzip_damaged", "the compressed file is damaged; everything before the damage is kept";
     RankAssumed, Note, "rank_assumed", "the file does not say its rank; it was taken from the file's name";

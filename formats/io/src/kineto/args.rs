@@ -96,7 +96,9 @@ mod tests {
 
     #[test]
     fn values_of_all_types_keep_their_order_and_size() {
-        let args = parse_object(br#" {"b": 1, "a": [1, "x", [2.5]], "big": 10159970886766084423, "d": {"k": null}, "t": true, "b": -2}"#);
+        let args = parse_object(
+            br#" {"b": 1, "a": [1, "x", [2.5]], "big": 10159970886766084423, "d": {"k": null}, "t": true, "b": -2}"#,
+        );
         let text: Vec<String> = args.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(text, ["b=1", "a=[1, \"x\", [2.5]]", "big=10159970886766084423", "d={k: null}", "t=true", "b=-2"]);
     }

@@ -1,15 +1,16 @@
 //! One event of the file into the columns of a chunk.
 
 use gapless_trace::{
-    ArgsLoc, AsyncPhase, CollectiveArgs, EventKind, RawAsync, RawBeginEnd, RawChunk, RawCounter, RawFlow, RawId, RawMeta,
-    SourceId, StrId, TrackKind, WarningKind,
+    ArgsLoc, AsyncPhase, CollectiveArgs, EventKind, RawAsync, RawBeginEnd, RawChunk, RawCounter, RawFlow, RawId,
+    RawMeta, SourceId, StrId, TrackKind, WarningKind,
 };
 use rustc_hash::FxHashMap;
 
 use super::args::{parse_object, parse_value};
 use super::category::{is_launch_flow, is_point_to_point, issues_collective, kind_of_category, refine, track_kind};
 use super::intern::Interner;
-use super::resync::{args_end_before, next_event};
+use super::pieces::Text;
+use super::resync::{args_end_before, list_end, next_event};
 use super::scan::{Cursor, Nanos, RawStr};
 
 /// Absent correlation or external id.
@@ -83,8 +84,11 @@ pub(crate) struct EventParser<'a> {
     pub cursor: Cursor<'a>,
     pub chunk: RawChunk,
     base: u64,
+    text: Text,
+    list_end: Option<Option<usize>>,
     names: Interner<'a>,
     categories: Vec<Category<'a>>,
+    category_places: FxHashMap<&'a [u8], usize>,
     last_category: usize,
     tracks: FxHashMap<(TrackKind, RawId, RawId), u32>,
     last_tracks: [(TrackKind, RawId, RawId, u32); 8],
@@ -92,20 +96,29 @@ pub(crate) struct EventParser<'a> {
 }
 
 impl<'a> EventParser<'a> {
-    pub fn new(bytes: &'a [u8], at: usize, base: u64) -> Self {
+    pub fn new(bytes: &'a [u8], at: usize, base: u64, text: Text) -> Self {
         let mut chunk = RawChunk::default();
         let id = chunk.strings.intern("");
         Self {
             cursor: Cursor::new(bytes, at),
             chunk,
             base,
+            text,
+            list_end: None,
             names: Interner::new(),
             categories: vec![Category { raw: &[], id, kind: EventKind::Other, is_launch_flow: false }],
+            category_places: FxHashMap::default(),
             last_category: 0,
             tracks: FxHashMap::default(),
             last_tracks: [(TrackKind::Counter, RawId::None, RawId::None, u32::MAX); 8],
             refined: FxHashMap::default(),
         }
+    }
+
+    /// Where the list of events ends, if that is after `from`; looked for once.
+    pub fn list_end_after(&mut self, from: usize) -> Option<usize> {
+        let bytes = self.cursor.bytes;
+        self.list_end.get_or_insert_with(|| list_end(bytes)).filter(|&end| end > from)
     }
 
     /// Counts a warning at `at` in the bytes.
@@ -258,14 +271,23 @@ impl<'a> EventParser<'a> {
     fn key_follows(&self, comma: &Cursor<'a>) -> bool {
         let mut after = Cursor::new(comma.bytes, comma.at + 1);
         after.skip_space();
-        after.is_at_end() || matches!(after.peek(), b'"' | b',' | b'}')
+        match after.peek() {
+            b'"' => {
+                let is_key = after.string().is_some();
+                after.skip_space();
+                is_key && (after.peek() == b':' || after.is_at_end())
+            }
+            byte => after.is_at_end() || matches!(byte, b',' | b'}'),
+        }
     }
 
     #[cold]
     fn unescaped_quotes(&mut self, from: usize) -> Option<RawStr<'a>> {
-        // Names are short: a repair that runs on for long has lost its way.
+        // Names are short: a repair that runs on for long, or into the next event, has lost its way.
         const LONGEST: usize = 1 << 16;
-        while self.cursor.at < from + LONGEST {
+        let window = self.cursor.bytes.get(..from + LONGEST).unwrap_or(self.cursor.bytes);
+        let limit = next_event(window, from).unwrap_or(window.len());
+        while self.cursor.at < limit {
             let mut after = self.cursor.clone();
             after.skip_space();
             if after.is_at_end() {
@@ -286,12 +308,13 @@ impl<'a> EventParser<'a> {
         if self.categories.get(self.last_category).is_some_and(|last| last.raw == raw.text) {
             return self.last_category;
         }
-        self.last_category = match self.categories.iter().position(|category| category.raw == raw.text) {
-            Some(place) => place,
+        self.last_category = match self.category_places.get(raw.text) {
+            Some(&place) => place,
             None => {
                 let id = self.names.intern(raw, offset, &mut self.chunk);
                 let is_launch_flow = is_launch_flow(self.chunk.strings.get(id));
                 self.categories.push(Category { raw: raw.text, id, kind: kind_of_category(raw.text), is_launch_flow });
+                self.category_places.insert(raw.text, self.categories.len() - 1);
                 self.categories.len() - 1
             }
         };
@@ -304,7 +327,9 @@ impl<'a> EventParser<'a> {
         let from = self.cursor.at;
         let mut value = 0u64;
         let mut at = from;
-        while let Some(digit) = self.cursor.bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
+        while let Some(digit) =
+            self.cursor.bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9)
+        {
             value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
             at += 1;
         }
@@ -342,9 +367,9 @@ impl<'a> EventParser<'a> {
         let mut inside = Cursor::new(self.cursor.bytes.get(..self.cursor.at)?, from);
         if inside.take(b'{') {
             inside.skip_space();
-            inside.string()?;
+            let has_key = inside.string().is_some();
             inside.skip_space();
-            if inside.take(b':') {
+            if has_key && inside.take(b':') {
                 inside.skip_space();
                 let outer = std::mem::replace(&mut self.cursor.at, inside.at);
                 fields.id = self.place_id(fields.offset)?;
@@ -359,22 +384,30 @@ impl<'a> EventParser<'a> {
     fn args(&mut self, fields: &mut Fields<'a>) -> Option<()> {
         let from = self.cursor.at;
         if self.cursor.peek() != b'{' {
-            return self.cursor.skip_value();
+            self.cursor.skip_value()?;
+            if self.cursor.bytes.get(from..self.cursor.at) != Some(b"null") {
+                self.warn(WarningKind::ArgsNotObject, from);
+            }
+            return Some(());
         }
         self.cursor.at += 1;
         let kind = self.categories.get(fields.category).map_or(EventKind::Other, |category| category.kind);
         let need = Need::of(kind, fields, self.chunk.strings.get(fields.name));
-        let ok = if need == Need::Nothing { self.cursor.skip_object_rest() } else { self.pick(need, &mut fields.wanted) };
+        let ok =
+            if need == Need::Nothing { self.cursor.skip_object_rest() } else { self.pick(need, &mut fields.wanted) };
         let closes = |cursor: &Cursor<'a>| {
             let mut after = cursor.clone();
             after.skip_space();
             matches!(after.peek(), b',' | b'}')
         };
         if ok.is_none() || !closes(&self.cursor) {
+            if self.text == Text::Partial {
+                return None;
+            }
             // A quote that is not escaped turns the rest inside out: take the last braces before the next event.
-            let end = args_end_before(self.cursor.bytes, from, next_event(self.cursor.bytes, from)?)?;
-            fields.wanted = Wanted::default();
-            self.cursor.at = end;
+            let bytes = self.cursor.bytes;
+            let next = next_event(bytes, from).or_else(|| self.list_end_after(from))?;
+            self.cursor.at = args_end_before(bytes, from, next)?;
             self.warn(WarningKind::UnescapedQuote, from);
         }
         fields.args = from..self.cursor.at;
@@ -436,8 +469,12 @@ impl<'a> EventParser<'a> {
             b"Process Group Description" => return self.pick_text(|wanted| &mut wanted.group_desc, wanted),
             _ => return self.cursor.skip_value(),
         };
+        let from = self.cursor.at;
         *number = self.cursor.unsigned()?;
-        let is_wide = number.is_some_and(|value| value >= u64::from(NO_ID));
+        let is_wide = match number {
+            Some(value) => *value >= u64::from(NO_ID),
+            None => self.cursor.bytes.get(from..self.cursor.at).is_some_and(|text| text.iter().all(u8::is_ascii_digit)),
+        };
         wanted.wide |= is_wide && matches!(key, b"correlation" | b"External id" | b"external id");
         Some(())
     }
@@ -565,7 +602,9 @@ impl<'a> EventParser<'a> {
     fn push(&mut self, fields: &Fields<'a>, time: i64, dur: i64) {
         let mut kind = self.kind_of(fields);
         let wanted = &fields.wanted;
-        if kind == EventKind::Kernel && let Some(name) = wanted.collective {
+        if kind == EventKind::Kernel
+            && let Some(name) = wanted.collective
+        {
             kind = if is_point_to_point(name.text) { EventKind::PointToPoint } else { EventKind::Collective };
         }
         let track = self.track(track_kind(kind), fields.pid, fields.tid);
@@ -578,15 +617,28 @@ impl<'a> EventParser<'a> {
         if wanted.collective.is_some() {
             self.collective(event, wanted, fields.offset);
         }
-        if kind.is_copy() && let Some(bytes) = wanted.bytes {
+        if kind.is_copy()
+            && let Some(bytes) = wanted.bytes
+        {
             self.chunk.copy_bytes.push((event, bytes));
         }
         let category = self.category_id(fields);
-        self.chunk.push(time, dur, fields.name, category, kind, track, narrow(wanted.correlation), narrow(wanted.external), args);
+        self.chunk.push(
+            time,
+            dur,
+            fields.name,
+            category,
+            kind,
+            track,
+            narrow(wanted.correlation),
+            narrow(wanted.external),
+            args,
+        );
     }
 
     fn collective(&mut self, event: u32, wanted: &Wanted<'a>, offset: u64) {
-        let mut text = |raw: Option<RawStr<'a>>| raw.map_or(StrId::EMPTY, |raw| self.names.intern(raw, offset, &mut self.chunk));
+        let mut text =
+            |raw: Option<RawStr<'a>>| raw.map_or(StrId::EMPTY, |raw| self.names.intern(raw, offset, &mut self.chunk));
         let entry = CollectiveArgs {
             event,
             name: text(wanted.collective),
@@ -650,7 +702,11 @@ impl<'a> EventParser<'a> {
 
     fn begin_end(&mut self, fields: &Fields<'a>) -> Option<()> {
         let time = self.time(fields)?;
-        let kind = self.kind_of(fields);
+        // Begins and ends pair on threads; device work lies on streams only.
+        let kind = match self.kind_of(fields) {
+            kind if track_kind(kind) == TrackKind::Thread => kind,
+            _ => EventKind::Other,
+        };
         let event = RawBeginEnd {
             begins: fields.phase == b'B',
             // An end need not repeat its category: both go to the thread, whatever they are.
@@ -692,6 +748,10 @@ impl<'a> EventParser<'a> {
     fn counters(&mut self, fields: &Fields<'a>) -> Option<()> {
         let time = self.time(fields)?;
         let args = parse_object(self.cursor.bytes.get(fields.args.clone()).unwrap_or_default());
+        if args.is_empty() {
+            self.lose(WarningKind::CounterNotNumeric, fields);
+            return None;
+        }
         let name = self.chunk.strings.get(fields.name).to_owned();
         let single = args.len() == 1;
         for (key, value) in args {
@@ -699,7 +759,8 @@ impl<'a> EventParser<'a> {
                 self.chunk.warnings.add(WarningKind::CounterNotNumeric, SourceId(0), Some(fields.offset), &key);
                 continue;
             };
-            let series = if single && (key == name || key == "value") { name.clone() } else { format!("{name} · {key}") };
+            let series =
+                if single && (key == name || key == "value") { name.clone() } else { format!("{name} · {key}") };
             let name = self.chunk.strings.intern(&series);
             self.chunk.counters.push(RawCounter { pid: fields.pid, name, unit: StrId::EMPTY, time, value });
         }

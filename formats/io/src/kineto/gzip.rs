@@ -11,11 +11,11 @@ use flate2::bufread::MultiGzDecoder;
 use gapless_trace::{RawChunk, SourceId, TracePart, WarningKind};
 
 use super::header::{Head, find_events};
-use super::pieces::{End, Events, parse_events};
+use super::pieces::{End, Events, Text, parse_events};
 use super::resync::next_event;
 use super::{Refused, finish};
 use crate::Progress;
-use crate::text::KeptText;
+use crate::text::{KeptBytes, KeptText};
 
 /// Bytes of inflated text per block.
 const BLOCK: usize = 4 << 20;
@@ -35,12 +35,17 @@ struct Parsed {
 }
 
 /// Reads a gzip file into `part`; the text is kept for arguments as long as it fits.
-pub(crate) fn read_gzip(file: &[u8], part: &mut TracePart, progress: &dyn Progress) -> Result<KeptText, Refused> {
-    let mut kept = KeptText::default();
+pub(crate) fn read_gzip(
+    file: &[u8],
+    in_all: KeptBytes,
+    part: &mut TracePart,
+    progress: &dyn Progress,
+) -> Result<KeptText, Refused> {
+    let mut kept = KeptText::new(in_all);
     let outcome = match read_blocks(file, &mut kept, progress)? {
         Some(outcome) => outcome,
         None => {
-            kept = KeptText::default();
+            kept.clear();
             read_serially(file, &mut kept, progress)?
         }
     };
@@ -64,7 +69,12 @@ struct Outcome {
 }
 
 /// Inflates into `buffer` from `filled` on, until it is full or the stream ends. Gives the new length and whether it ended.
-fn fill(decoder: &mut MultiGzDecoder<&[u8]>, buffer: &mut [u8], filled: usize, damage: &mut Option<String>) -> (usize, bool) {
+fn fill(
+    decoder: &mut MultiGzDecoder<&[u8]>,
+    buffer: &mut [u8],
+    filled: usize,
+    damage: &mut Option<String>,
+) -> (usize, bool) {
     let mut length = filled;
     while let Some(room) = buffer.get_mut(length..).filter(|room| !room.is_empty()) {
         match decoder.read(room) {
@@ -101,7 +111,8 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
             }
             let mut buffer = carry;
             let have = buffer.len();
-            buffer.resize(have + BLOCK, 0);
+            // Twice the room each time, so that what does not fit is looked at a few times only.
+            buffer.resize(have + BLOCK.max(have), 0);
             let (length, ended) = fill(&mut decoder, &mut buffer, have, &mut damage);
             buffer.truncate(length);
             total_text.fetch_add((length - have) as u64, Ordering::Relaxed);
@@ -113,7 +124,7 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
                         start = found.events_at;
                         head = Some(found);
                     }
-                    Err(none) if ended => {
+                    Err(none) if ended || none.is_final || buffer.len() > LONGEST_HEAD => {
                         let reason = match &damage {
                             Some(damage) => format!("{}; the gzip stream is damaged: {damage}", none.reason),
                             None => none.reason,
@@ -143,7 +154,8 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
             let number = index;
             index += 1;
             let job = move || {
-                let (chunk, end) = parse_events(&buffer, start, cut.unwrap_or(usize::MAX), here);
+                let text = if cut.is_some() { Text::Partial } else { Text::Whole };
+                let (chunk, end) = parse_events(&buffer, start, cut.unwrap_or(usize::MAX), here, text);
                 let tail = match (cut, end) {
                     (None, _) => buffer.clone(),
                     _ => Vec::new(),
@@ -203,7 +215,13 @@ fn cut_of(buffer: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// One thread: parse what is there, keep what is not whole, inflate more.
+/// A header that is longer than this is none.
+const LONGEST_HEAD: usize = 64 << 20;
+/// An event that is longer than this is damaged.
+const LONGEST_EVENT: usize = 64 << 20;
+
+/// One thread: parse what is there, keep what is not whole, inflate more. For texts whose blocks cannot be cut
+/// blindly: damaged ones, and those with events inside events.
 fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Result<Outcome, Refused> {
     let mut decoder = MultiGzDecoder::new(file);
     let mut damage = None;
@@ -212,17 +230,22 @@ fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> R
     let (mut base, mut text_bytes) = (0u64, 0u64);
     let mut head: Option<Head> = None;
     let mut chunks = Vec::new();
-    let mut room = BLOCK;
+    let mut ended = false;
+    // What was broken with this much text after it is damaged; before, it may only be cut off.
+    let mut enough = BLOCK;
     loop {
         if progress.is_cancelled() {
             return Err(Refused::Cancelled);
         }
-        let have = buffer.len();
-        buffer.resize(have + room, 0);
-        let (length, ended) = fill(&mut decoder, &mut buffer, have, &mut damage);
-        buffer.truncate(length);
-        text_bytes += (length - have) as u64;
-        progress.done((file.len() - decoder.get_ref().len()) as u64);
+        if !ended {
+            let have = buffer.len();
+            buffer.resize(have + BLOCK, 0);
+            let (length, at_end) = fill(&mut decoder, &mut buffer, have, &mut damage);
+            buffer.truncate(length);
+            text_bytes += (length - have) as u64;
+            progress.done((file.len() - decoder.get_ref().len()) as u64);
+            ended = at_end;
+        }
         let mut start = 0;
         if head.is_none() {
             let mut found_warnings = gapless_trace::Warnings::default();
@@ -232,29 +255,42 @@ fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> R
                     head = Some(found);
                     warnings.merge(found_warnings);
                 }
-                Err(none) if ended => return Err(Refused::Format { offset: none.offset as u64, reason: none.reason }),
+                Err(none) if ended || none.is_final || buffer.len() > LONGEST_HEAD => {
+                    return Err(Refused::Format { offset: none.offset as u64, reason: none.reason });
+                }
                 Err(_) => continue,
             }
         }
-        // Without the rest of the text, only events that are whole before the last cut can be trusted.
-        let stop = if ended { usize::MAX } else { cut_of(&buffer, start).unwrap_or(start) };
-        let (chunk, end) = parse_events(&buffer, start, stop, base);
+        // A broken event with enough text after it is skipped: the stretch up to the next one is parsed as a whole.
+        let is_damaged = !ended && buffer.len() > enough;
+        let (text, stop) = match next_event(&buffer, start + 1) {
+            _ if ended => (Text::Whole, usize::MAX),
+            Some(next) if is_damaged => (Text::Whole, next),
+            _ => (Text::Partial, usize::MAX),
+        };
+        let (chunk, end) = parse_events(&buffer, start, stop, base, text);
         let next = match end {
             End::At(at) => at,
-            End::Text(_) | End::List(_) if ended => {
+            End::Broken(at) => {
+                if at == start && start == 0 {
+                    enough = (enough * 2).min(LONGEST_EVENT);
+                    continue;
+                }
+                at
+            }
+            End::Text(None) if !ended => buffer.len(),
+            End::Text(Some(at)) if !ended => at,
+            End::Text(_) | End::List(_) => {
                 chunks.push(chunk);
+                if !ended {
+                    // The fields after the list.
+                    damage = decoder.read_to_end(&mut buffer).err().map(|error| error.to_string()).or(damage);
+                    text_bytes = base + buffer.len() as u64;
+                }
                 kept.keep(base, buffer.clone(), None);
                 let head = head.ok_or_else(|| Refused::Format { offset: 0, reason: "the file is empty".to_owned() })?;
                 let events = Events { chunks, end };
                 return Ok(Outcome { head, events, tail: buffer, tail_base: base, text_bytes, damage, warnings });
-            }
-            // The list ended or an event is not whole yet: read on with more room, and parse this stretch again.
-            End::Text(_) | End::List(_) => {
-                room = (room * 2).min(1 << 30);
-                if chunks.is_empty() {
-                    head = None;
-                }
-                continue;
             }
         };
         chunks.push(chunk);
@@ -262,6 +298,8 @@ fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> R
         kept.keep(base, buffer, Some(next));
         base += next as u64;
         buffer = rest;
-        room = BLOCK;
+        if matches!(end, End::At(_)) {
+            enough = BLOCK;
+        }
     }
 }

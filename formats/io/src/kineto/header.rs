@@ -21,6 +21,8 @@ pub(crate) struct Head {
 pub(crate) struct NoEvents {
     pub offset: usize,
     pub reason: String,
+    /// Whether more text cannot change that.
+    pub is_final: bool,
 }
 
 /// Finds the list of events. `bytes` must hold the head; `is_whole` says that nothing follows it.
@@ -28,7 +30,7 @@ pub(crate) fn find_events(bytes: &[u8], warnings: &mut Warnings) -> Result<Head,
     let mut cursor = Cursor::new(bytes, if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 });
     cursor.skip_space();
     if cursor.is_at_end() {
-        return Err(NoEvents { offset: 0, reason: "the file is empty".to_owned() });
+        return Err(NoEvents { offset: 0, reason: "the file is empty".to_owned(), is_final: false });
     }
     if cursor.take(b'[') {
         return Ok(Head { events_at: cursor.at, is_bare: true, fields: Args::new() });
@@ -36,7 +38,7 @@ pub(crate) fn find_events(bytes: &[u8], warnings: &mut Warnings) -> Result<Head,
     let start = cursor.at;
     if !cursor.take(b'{') {
         let reason = "it is neither JSON nor gzip; Gapless reads Kineto and Chrome JSON, plain or gzip".to_owned();
-        return Err(NoEvents { offset: start, reason });
+        return Err(NoEvents { offset: start, reason, is_final: true });
     }
     let mut fields = Args::new();
     loop {
@@ -53,7 +55,7 @@ pub(crate) fn find_events(bytes: &[u8], warnings: &mut Warnings) -> Result<Head,
             }
             b'}' => {
                 let reason = "it is JSON but has no list \"traceEvents\"".to_owned();
-                return Err(NoEvents { offset: cursor.at, reason });
+                return Err(NoEvents { offset: cursor.at, reason, is_final: true });
             }
             _ => return recover(bytes, cursor.at, fields, warnings),
         }
@@ -95,7 +97,7 @@ fn recover(bytes: &[u8], from: usize, fields: Args, warnings: &mut Warnings) -> 
         }
     }
     let reason = "it begins like JSON but breaks off before any list \"traceEvents\"".to_owned();
-    Err(NoEvents { offset: from, reason })
+    Err(NoEvents { offset: from, reason, is_final: false })
 }
 
 /// Reads the fields after the list, whose closing bracket stands at `at`.
@@ -136,19 +138,27 @@ pub(crate) fn read_tail(bytes: &[u8], at: usize, base: u64, head: &mut Head, war
 }
 
 /// What the header fields mean.
-pub(crate) fn interpret(mut fields: Args) -> TraceInfo {
+pub(crate) fn interpret(mut fields: Args, warnings: &mut Warnings) -> TraceInfo {
     let mut info = TraceInfo::default();
     let get = |args: &Args, key: &str| args.iter().rev().find(|entry| entry.0 == key).map(|entry| entry.1.clone());
     if let Some(ArgValue::Dict(distributed)) = get(&fields, "distributedInfo") {
-        let number = |key: &str| get(&distributed, key).and_then(|value| value.as_i64()).and_then(|value| u32::try_from(value).ok());
+        let number = |key: &str| {
+            get(&distributed, key).and_then(|value| value.as_i64()).and_then(|value| u32::try_from(value).ok())
+        };
         info.rank = number("rank");
         info.world_size = number("world_size");
         info.backend = get(&distributed, "backend").and_then(|value| value.as_str().map(str::to_owned));
     }
     info.host = get(&fields, "host_name").and_then(|value| value.as_str().map(str::to_owned));
     // A base that leaves no room for times is no base.
-    let base = get(&fields, "baseTimeNanoseconds").and_then(|value| value.as_i64());
-    info.base_time_ns = base.filter(|base| base.unsigned_abs() < i64::MAX as u64 / 2);
+    if let Some(value) = get(&fields, "baseTimeNanoseconds") {
+        let whole = |value: f64| (value.fract() == 0.0 && value.abs() < 4e18).then_some(value as i64);
+        let base = value.as_i64().or_else(|| value.as_f64().and_then(whole));
+        info.base_time_ns = base.filter(|base| base.unsigned_abs() < i64::MAX as u64 / 2);
+        if info.base_time_ns.is_none() {
+            warnings.add(WarningKind::HeaderUnreadable, SourceId(0), None, "baseTimeNanoseconds");
+        }
+    }
     if let Some(ArgValue::List(devices)) = get(&fields, "deviceProperties") {
         info.devices = devices.into_iter().filter_map(device).collect();
     }

@@ -4,7 +4,7 @@ use gapless_trace::{RawChunk, SourceId, StrId, WarningKind};
 use rustc_hash::FxHashMap;
 
 use super::scan::RawStr;
-use super::text::decode;
+use super::text::{Repairs, decode};
 
 /// Slots that are looked at before the full table is asked.
 const PROBES: usize = 8;
@@ -14,11 +14,17 @@ pub(crate) struct Interner<'a> {
     slots: Vec<(u64, &'a [u8], StrId)>,
     used: usize,
     full: FxHashMap<&'a [u8], StrId>,
+    repaired: FxHashMap<StrId, Repairs>,
 }
 
 impl<'a> Interner<'a> {
     pub fn new() -> Self {
-        Self { slots: vec![(0, &[], StrId::EMPTY); 1 << 12], used: 0, full: FxHashMap::default() }
+        Self {
+            slots: vec![(0, &[], StrId::EMPTY); 1 << 12],
+            used: 0,
+            full: FxHashMap::default(),
+            repaired: FxHashMap::default(),
+        }
     }
 
     /// The id of `raw`, decoded into the chunk's strings if it is new. `offset` is for warnings.
@@ -28,7 +34,12 @@ impl<'a> Interner<'a> {
         let mask = self.slots.len() - 1;
         for probe in 0..PROBES {
             match self.slots.get((hash as usize + probe) & mask) {
-                Some(&(found, text, id)) if found == hash && text == raw.text => return id,
+                Some(&(found, text, id)) if found == hash && text == raw.text => {
+                    if !self.repaired.is_empty() {
+                        self.count_repairs(id, offset, chunk);
+                    }
+                    return id;
+                }
                 Some(&(0, ..)) => break,
                 _ => {}
             }
@@ -39,17 +50,14 @@ impl<'a> Interner<'a> {
     #[cold]
     fn intern_new(&mut self, raw: RawStr<'a>, hash: u64, offset: u64, chunk: &mut RawChunk) -> StrId {
         if let Some(&id) = self.full.get(raw.text) {
+            self.count_repairs(id, offset, chunk);
             return id;
         }
         let (text, repairs) = decode(raw);
         let id = chunk.strings.intern(&text);
-        let found = [
-            (repairs.invalid_utf8, WarningKind::InvalidUtf8),
-            (repairs.control_character, WarningKind::ControlCharacter),
-            (repairs.bad_escape, WarningKind::BadEscape),
-        ];
-        for (_, kind) in found.into_iter().filter(|entry| entry.0) {
-            chunk.warnings.add(kind, SourceId(0), Some(offset), "");
+        if repairs != Repairs::default() {
+            self.repaired.insert(id, repairs);
+            self.count_repairs(id, offset, chunk);
         }
         self.full.insert(raw.text, id);
         if self.used * 2 < self.slots.len() {
@@ -66,13 +74,29 @@ impl<'a> Interner<'a> {
         }
         id
     }
+
+    /// Every use of a repaired string counts.
+    #[cold]
+    fn count_repairs(&self, id: StrId, offset: u64, chunk: &mut RawChunk) {
+        let Some(repairs) = self.repaired.get(&id) else { return };
+        let found = [
+            (repairs.invalid_utf8, WarningKind::InvalidUtf8),
+            (repairs.control_character, WarningKind::ControlCharacter),
+            (repairs.bad_escape, WarningKind::BadEscape),
+        ];
+        for (_, kind) in found.into_iter().filter(|entry| entry.0) {
+            chunk.warnings.add(kind, SourceId(0), Some(offset), "");
+        }
+    }
 }
 
 /// Length and four samples of eight bytes, mixed; never 0.
 #[inline(always)]
 fn sample_hash(text: &[u8]) -> u64 {
     const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
-    let word = |at: usize| text.get(at..).and_then(|rest| rest.first_chunk::<8>()).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let word = |at: usize| {
+        text.get(at..).and_then(|rest| rest.first_chunk::<8>()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    };
     let length = text.len();
     let mut hash = (length as u64).wrapping_mul(MIX);
     if length >= 8 {

@@ -72,17 +72,20 @@ fn finish(tail: &[u8], base: u64, mut head: Head, events: Events, part: &mut Tra
         End::Text(Some(at)) => {
             part.warnings.add(WarningKind::Truncated, SourceId(0), Some(base + at as u64), "");
         }
-        End::Text(None) | End::At(_) => {
+        End::Text(None) | End::At(_) | End::Broken(_) => {
             let end = base + tail.len() as u64;
             part.warnings.add(WarningKind::MissingEnd, SourceId(0), Some(end), "");
         }
     }
     part.source.file_events = events.chunks.iter().map(|chunk| chunk.file_events).sum();
     part.chunks = events.chunks;
-    part.info = interpret(head.fields);
+    part.info = interpret(head.fields, &mut part.warnings);
     let found_nothing = part.source.file_events == 0;
     if is_bare && found_nothing {
-        return Err(Refused::Format { offset: 0, reason: "it is a JSON list without any trace event in it".to_owned() });
+        return Err(Refused::Format {
+            offset: 0,
+            reason: "it is a JSON list without any trace event in it".to_owned(),
+        });
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::event::EventParser;
 use super::resync::next_event;
+use super::scan::Cursor;
 use crate::Progress;
 
 /// Bytes of a piece: small enough to keep all threads busy, large enough that joining pieces costs little.
@@ -26,11 +27,22 @@ pub(crate) enum End {
     At(usize),
     /// With the text; an event that was begun at the place given is not whole.
     Text(Option<usize>),
+    /// At an event that makes no sense, or not yet: the text that is here is not all.
+    Broken(usize),
+}
+
+/// Whether the text that is here is all there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// All of it, as far as the stop at least: what makes no sense is damaged and skipped.
+    Whole,
+    /// More follows: what makes no sense may only be cut off, so parsing stops there.
+    Partial,
 }
 
 /// Parses events from `at` until one begins at or after `stop`. `bytes` begins at `base` in the source.
-pub(crate) fn parse_events(bytes: &[u8], at: usize, stop: usize, base: u64) -> (RawChunk, End) {
-    let mut parser = EventParser::new(bytes, at, base);
+pub(crate) fn parse_events(bytes: &[u8], at: usize, stop: usize, base: u64, text: Text) -> (RawChunk, End) {
+    let mut parser = EventParser::new(bytes, at, base, text);
     parser.chunk.reserve(stop.min(bytes.len()).saturating_sub(at) / BYTES_PER_EVENT);
     let mut after_comma = None;
     let end = loop {
@@ -48,12 +60,19 @@ pub(crate) fn parse_events(bytes: &[u8], at: usize, stop: usize, base: u64) -> (
                 if parser.event().is_some() {
                     continue;
                 }
-                match next_event(bytes, from + 1) {
-                    Some(next) => {
+                if text == Text::Partial {
+                    break End::Broken(from);
+                }
+                match after_damage(&mut parser, from) {
+                    After::Event(next) => {
                         parser.warn(WarningKind::MalformedEvent, from);
                         parser.cursor.at = next;
                     }
-                    None => break End::Text(Some(from)),
+                    After::ListEnd(end) => {
+                        parser.warn(WarningKind::MalformedEvent, from);
+                        break End::List(end);
+                    }
+                    After::Nothing => break End::Text(Some(from)),
                 }
             }
             b',' => {
@@ -67,21 +86,49 @@ pub(crate) fn parse_events(bytes: &[u8], at: usize, stop: usize, base: u64) -> (
                 break End::List(from);
             }
             _ if from >= stop => break End::At(from),
+            _ if text == Text::Partial => break End::Broken(from),
             _ => {
                 after_comma = None;
                 let is_value = parser.cursor.skip_value().is_some();
                 let kind = if is_value { WarningKind::EventNotObject } else { WarningKind::MalformedEvent };
                 parser.warn(kind, from);
                 if !is_value {
-                    match next_event(bytes, from + 1) {
-                        Some(next) => parser.cursor.at = next,
-                        None => break End::Text(None),
+                    match after_damage(&mut parser, from) {
+                        After::Event(next) => parser.cursor.at = next,
+                        After::ListEnd(end) => break End::List(end),
+                        After::Nothing => break End::Text(None),
                     }
                 }
             }
         }
     };
     (parser.chunk, end)
+}
+
+/// Where it goes on after damage.
+enum After {
+    Event(usize),
+    ListEnd(usize),
+    Nothing,
+}
+
+/// Where it goes on after the damaged event at `from`.
+fn after_damage(parser: &mut EventParser<'_>, from: usize) -> After {
+    let bytes = parser.cursor.bytes;
+    let list_end = parser.list_end_after(from);
+    match next_event(bytes, from + 1) {
+        // Objects in a list of an event that the end of the text cuts off look like events too; nothing follows them.
+        Some(next) if list_end.is_none() && is_cut_around(bytes, from, next) => After::Nothing,
+        Some(next) => After::Event(next),
+        None => list_end.map_or(After::Nothing, After::ListEnd),
+    }
+}
+
+/// Whether the event at `from` is cut off by the end of the text and `next` lies in a list of that event.
+fn is_cut_around(bytes: &[u8], from: usize, next: usize) -> bool {
+    let before = bytes.get(from..next).unwrap_or_default();
+    let opens_list = memchr::memrchr(b'[', before) > memchr::memrchr(b']', before);
+    opens_list && Cursor::new(bytes, from).skip_nested().is_none()
 }
 
 /// What became of the whole list.
@@ -113,7 +160,7 @@ fn parse_all_in_pieces(bytes: &[u8], at: usize, piece: usize, progress: &dyn Pro
                 return None;
             }
             let stop = stop_of(index);
-            let result = parse_events(bytes, start, stop, 0);
+            let result = parse_events(bytes, start, stop, 0, Text::Whole);
             let bytes_done = (stop.min(bytes.len()) - start) as u64;
             progress.done(done.fetch_add(bytes_done, Ordering::Relaxed) + bytes_done);
             Some(result)
@@ -129,12 +176,12 @@ fn parse_all_in_pieces(bytes: &[u8], at: usize, piece: usize, progress: &dyn Pro
                 // An event of the piece before swallowed this one whole.
                 continue;
             }
-            (chunk, end) = parse_events(bytes, expected, stop_of(index), 0);
+            (chunk, end) = parse_events(bytes, expected, stop_of(index), 0, Text::Whole);
         }
         chunks.push(chunk);
         match end {
             End::At(next) => expected = next,
-            End::List(_) | End::Text(_) => return Some(Events { chunks, end }),
+            End::List(_) | End::Text(_) | End::Broken(_) => return Some(Events { chunks, end }),
         }
     }
     Some(Events { chunks, end: End::Text(None) })

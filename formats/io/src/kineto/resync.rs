@@ -3,9 +3,13 @@
 
 use memchr::memchr;
 
+use super::scan::Cursor;
+
 /// First keys by which an event is known.
-const KEYS: [&[u8]; 9] =
-    [b"ph\"", b"name\"", b"cat\"", b"pid\"", b"tid\"", b"ts\"", b"dur\"", b"args\"", b"id\""];
+const KEYS: [&[u8]; 13] = [
+    b"ph\"", b"name\"", b"cat\"", b"pid\"", b"tid\"", b"ts\"", b"dur\"", b"args\"", b"id\"", b"id2\"", b"s\"", b"bp\"",
+    b"tts\"",
+];
 
 /// The first `{` at or after `from` that looks like the start of an event: a comma or the opening bracket of the
 /// list before it, a known key after it. Quotes inside strings are escaped, so a fake inside a string does not match.
@@ -31,15 +35,60 @@ fn looks_like_event(bytes: &[u8], at: usize) -> bool {
 }
 
 /// Just after the `}` that ends the arguments which began at `from`, if they are the last field of the event
-/// before the one at `next`: the text between ends in `} }` and a comma.
+/// before what is at `next`, an event or the end of the list: the text between ends in `} }` and maybe a comma.
 pub(crate) fn args_end_before(bytes: &[u8], from: usize, next: usize) -> Option<usize> {
     let last = |end: usize, byte: u8| {
         let at = bytes.get(from..end)?.iter().rposition(|&found| found > b' ')?;
         (bytes.get(from + at) == Some(&byte)).then_some(from + at)
     };
-    let comma = last(next, b',')?;
-    let event_end = last(comma, b'}')?;
+    let end = last(next, b',').unwrap_or(next);
+    let event_end = last(end, b'}')?;
     last(event_end, b'}').map(|at| at + 1)
+}
+
+/// The `]` that ends the list of events of a whole text: after a `}`, and with nothing behind it but a
+/// closing `}` or fields `,"key":`. For damage in the last event, behind which no event follows.
+pub(crate) fn list_end(bytes: &[u8]) -> Option<usize> {
+    // The fields behind the list are few; damage that hides more text than this is given up.
+    const LONGEST: usize = 1 << 20;
+    let low = bytes.len().saturating_sub(LONGEST);
+    let mut end = bytes.len();
+    let mut found = None;
+    while let Some(at) = bytes.get(low..end).and_then(|text| memchr::memrchr(b']', text)).map(|at| low + at) {
+        let follows_event = bytes.get(low..at)?.iter().rev().find(|&&byte| byte > b' ') == Some(&b'}');
+        if follows_event && only_fields_follow(bytes, at + 1) {
+            found = Some(at);
+        }
+        end = at;
+    }
+    found
+}
+
+fn only_fields_follow(bytes: &[u8], from: usize) -> bool {
+    let mut cursor = Cursor::new(bytes, from);
+    loop {
+        cursor.skip_space();
+        if cursor.is_at_end() {
+            return true;
+        }
+        if cursor.take(b'}') {
+            cursor.skip_space();
+            return cursor.is_at_end();
+        }
+        if !cursor.take(b',') {
+            return false;
+        }
+        cursor.skip_space();
+        let is_key = cursor.string().is_some();
+        cursor.skip_space();
+        if !is_key || !cursor.take(b':') {
+            return false;
+        }
+        cursor.skip_space();
+        if cursor.skip_value().is_none() {
+            return false;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -122,6 +122,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A string among keys and values: what follows it must be able to follow a string. An unescaped quote turns
+    /// strings inside out, and is noticed here before it swallows the events that follow.
+    #[inline(always)]
+    fn string_in_structure(&mut self) -> Option<()> {
+        self.string()?;
+        let mut after = self.clone();
+        after.skip_space();
+        (after.is_at_end() || matches!(after.peek(), b':' | b',' | b'}' | b']')).then_some(())
+    }
+
     /// Moves over the object or list that begins here.
     pub fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0u32;
@@ -129,7 +139,7 @@ impl<'a> Cursor<'a> {
             let byte = *self.bytes.get(self.at)?;
             match byte {
                 b'"' => {
-                    self.string()?;
+                    self.string_in_structure()?;
                     continue;
                 }
                 b'{' | b'[' => {
@@ -160,9 +170,7 @@ impl<'a> Cursor<'a> {
         }
         loop {
             match *self.bytes.get(self.at)? {
-                b'"' => {
-                    self.string()?;
-                }
+                b'"' => self.string_in_structure()?,
                 b'{' | b'[' => self.skip_nested()?,
                 b'}' => {
                     self.at += 1;
@@ -231,7 +239,8 @@ impl<'a> Cursor<'a> {
         }
         let from = self.at;
         let mut value = 0u64;
-        while let Some(digit) = self.bytes.get(self.at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
+        while let Some(digit) = self.bytes.get(self.at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9)
+        {
             value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
             self.at += 1;
         }
@@ -273,7 +282,8 @@ pub(crate) fn decimal_micros_to_nanos(text: &[u8]) -> Nanos {
     let (mantissa, exponent) = match lower.iter().position(|&byte| byte == b'e') {
         Some(at) => {
             let exponent = lower.get(at + 1..).and_then(|text| std::str::from_utf8(text).ok());
-            let exponent = exponent.map(|text| text.strip_prefix('+').unwrap_or(text)).and_then(|text| text.parse::<i64>().ok());
+            let exponent =
+                exponent.map(|text| text.strip_prefix('+').unwrap_or(text)).and_then(|text| text.parse::<i64>().ok());
             match exponent {
                 Some(exponent) => (lower.get(..at).unwrap_or_default(), exponent),
                 None => return Nanos::Missing,
@@ -363,7 +373,10 @@ mod tests {
             let mut cursor = Cursor::new(text.as_bytes(), 0);
             assert_eq!(cursor.skip_value(), Some(()), "{text}");
             assert!(cursor.is_at_end(), "{text}");
-            assert_eq!(Cursor::new(&text.as_bytes()[..text.len() - 1], 0).skip_value().is_some(), text.ends_with(['3', 'l']));
+            assert_eq!(
+                Cursor::new(&text.as_bytes()[..text.len() - 1], 0).skip_value().is_some(),
+                text.ends_with(['3', 'l'])
+            );
         }
         let deep = "[".repeat(MAX_DEPTH as usize + 1);
         assert_eq!(Cursor::new(deep.as_bytes(), 0).skip_value(), None);

@@ -1,0 +1,10 @@
+//! End-to-end tests, the synthetic-trace generator, benches, fuzz targets.
+
+pub mod broken;
+pub mod check;
+pub mod fuzz;
+pub mod measure;
+pub mod open;
+pub mod oracle;
+pub mod replicate;
+pub mod synth;

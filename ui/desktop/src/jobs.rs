@@ -1,0 +1,262 @@
+//! Long work beside the frames: loading, analysis, search. Results come back over a channel, and a frame never waits.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use gapless_analysis::{Analysis, AnalysisOptions, RankWork, analyze};
+use gapless_formats::{OpenError, OpenOptions, Progress};
+use gapless_timeline::TimelineIndex;
+use gapless_trace::{EventId, Trace};
+
+use crate::same_name::SameName;
+use crate::search::{SearchResult, search};
+
+/// Tells apart the traces that were opened one after another: late results of a closed one are dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Generation(pub u64);
+
+/// A trace that can be shown.
+#[derive(Debug)]
+pub struct Opened {
+    /// The events.
+    pub trace: Arc<Trace>,
+    /// What the timeline draws from.
+    pub index: Arc<TimelineIndex>,
+}
+
+/// Where the time went.
+#[derive(Debug)]
+pub struct Report {
+    /// Steps and tables.
+    pub analysis: Analysis,
+    /// The measured work of each rank, in the order of the trace, for any window of time.
+    pub works: Vec<RankWork>,
+}
+
+/// What a piece of work brings back.
+pub enum Done {
+    /// A trace was opened.
+    Opened(Generation, Opened),
+    /// A trace could not be opened.
+    Failed(Generation, String),
+    /// The user gave up.
+    Cancelled(Generation),
+    /// The trace was analysed.
+    Analysed(Generation, Box<Report>),
+    /// A search ended.
+    Found(Generation, SearchResult),
+    /// The statistics of the selected event's name are there.
+    SameName(Generation, EventId, Option<SameName>),
+    /// The open dialog was closed with these paths; `None` if it was cancelled or is not available.
+    Picked {
+        /// What was chosen.
+        paths: Option<Vec<PathBuf>>,
+        /// Whether there was time to choose: a dialog that ends at once was never seen.
+        was_shown: bool,
+    },
+    /// Something went wrong that should not.
+    Crashed(String),
+}
+
+/// How far opening has come; shared with the work.
+#[derive(Debug)]
+pub struct OpenProgress {
+    stage: Mutex<String>,
+    total: AtomicU64,
+    done: AtomicU64,
+    is_cancelled: AtomicBool,
+    began: Instant,
+}
+
+impl OpenProgress {
+    fn new() -> Self {
+        Self {
+            stage: Mutex::new("Opening".to_owned()),
+            total: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            is_cancelled: AtomicBool::new(false),
+            began: Instant::now(),
+        }
+    }
+
+    /// Of work that is done already.
+    #[cfg(test)]
+    #[must_use]
+    pub fn finished() -> Self {
+        Self::new()
+    }
+
+    /// What is being done.
+    #[must_use]
+    pub fn stage_text(&self) -> String {
+        self.stage.lock().map(|stage| stage.clone()).unwrap_or_default()
+    }
+
+    /// Bytes done and bytes in all; 0 in all if that is not known.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+
+    /// Since when.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Asks the work to end.
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Progress for OpenProgress {
+    fn stage(&self, what: &str, total_bytes: u64) {
+        if let Ok(mut stage) = self.stage.lock() {
+            what.clone_into(&mut stage);
+        }
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total_bytes, Ordering::Relaxed);
+    }
+
+    fn done(&self, bytes: u64) {
+        self.done.store(bytes, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// Where work runs.
+#[derive(Clone, Debug)]
+enum Mode {
+    /// On threads; the window is woken when something is done.
+    Threads(egui::Context),
+    /// At once, before the call returns: for pictures and tests.
+    Inline,
+}
+
+/// Starts work and collects its results.
+#[derive(Debug)]
+pub struct Jobs {
+    mode: Mode,
+    sender: Sender<Done>,
+    receiver: Receiver<Done>,
+}
+
+impl Jobs {
+    /// Work on threads that wakes `ctx`.
+    #[must_use]
+    pub fn on_threads(ctx: egui::Context) -> Self {
+        Self::new(Mode::Threads(ctx))
+    }
+
+    /// Work that is done when the call returns.
+    #[must_use]
+    pub fn inline() -> Self {
+        Self::new(Mode::Inline)
+    }
+
+    fn new(mode: Mode) -> Self {
+        let (sender, receiver) = channel();
+        Self { mode, sender, receiver }
+    }
+
+    /// What is done since the last call.
+    pub fn finished(&self) -> Option<Done> {
+        self.receiver.try_recv().ok()
+    }
+
+    fn spawn(&self, work: impl FnOnce(&Sender<Done>) + Send + 'static) {
+        let sender = self.sender.clone();
+        let guarded = move |sender: &Sender<Done>| {
+            // A bug in the work must end as a message in the window, not as work that never ends.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(sender))) {
+                sender.send(Done::Crashed(panic_text(payload.as_ref()))).ok();
+            }
+        };
+        match &self.mode {
+            Mode::Inline => guarded(&sender),
+            Mode::Threads(ctx) => {
+                let ctx = ctx.clone();
+                let waking = move || {
+                    guarded(&sender);
+                    ctx.request_repaint();
+                };
+                if let Err(error) = std::thread::Builder::new().name("gapless job".to_owned()).spawn(waking) {
+                    self.sender.send(Done::Crashed(format!("no thread could be started: {error}"))).ok();
+                }
+            }
+        }
+    }
+
+    /// Opens `paths` as one trace.
+    pub fn open(&self, generation: Generation, paths: Vec<PathBuf>, options: OpenOptions) -> Arc<OpenProgress> {
+        let progress = Arc::new(OpenProgress::new());
+        let shared = Arc::clone(&progress);
+        self.spawn(move |sender| {
+            let text: Vec<_> = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+            let opened = gapless_formats::expand(&text)
+                .and_then(|files| gapless_formats::open(&files, &options, shared.as_ref()))
+                .map(|trace| {
+                    shared.stage("Building the timeline", 0);
+                    let index = Arc::new(TimelineIndex::build(&trace));
+                    Opened { trace: Arc::new(trace), index }
+                });
+            let done = match opened {
+                Ok(_) if shared.is_cancelled() => Done::Cancelled(generation),
+                Ok(opened) => Done::Opened(generation, opened),
+                Err(OpenError::Cancelled) => Done::Cancelled(generation),
+                Err(error) => Done::Failed(generation, error.to_string()),
+            };
+            sender.send(done).ok();
+        });
+        progress
+    }
+
+    /// Finds out where the time went.
+    pub fn analyse(&self, generation: Generation, trace: Arc<Trace>) {
+        self.spawn(move |sender| {
+            let options = AnalysisOptions::default();
+            let analysis = analyze(&trace, &options);
+            let works = trace.rank_ids().map(|(rank, _)| RankWork::new(&trace, rank, &options)).collect();
+            sender.send(Done::Analysed(generation, Box::new(Report { analysis, works }))).ok();
+        });
+    }
+
+    /// Searches by name.
+    pub fn search(&self, generation: Generation, trace: Arc<Trace>, query: String) {
+        self.spawn(move |sender| {
+            sender.send(Done::Found(generation, search(&trace, &query))).ok();
+        });
+    }
+
+    /// Collects the events of the same name.
+    pub fn same_name(&self, generation: Generation, trace: Arc<Trace>, event: EventId) {
+        self.spawn(move |sender| {
+            sender.send(Done::SameName(generation, event, SameName::new(&trace, event))).ok();
+        });
+    }
+
+    /// Runs `dialog`, which waits for the user.
+    pub fn pick(&self, dialog: impl FnOnce() -> Option<Vec<PathBuf>> + Send + 'static) {
+        self.spawn(move |sender| {
+            let began = Instant::now();
+            let paths = dialog();
+            let was_shown = paths.is_some() || began.elapsed().as_millis() > 400;
+            sender.send(Done::Picked { paths, was_shown }).ok();
+        });
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("an unknown error").to_owned()
+}

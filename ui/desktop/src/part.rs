@@ -1,0 +1,183 @@
+//! The parts that the time of a step falls into, with their names and colours.
+
+use egui::Color32;
+use gapless_analysis::interval::{Interval, IntervalSet};
+use gapless_analysis::{IdleCause, Partition, RankWork};
+use gapless_timeline::Theme;
+use gapless_timeline::theme::mix;
+use gapless_trace::{Duration, EventKind, Span};
+
+/// A part of a [`Partition`]; all of them together are its whole duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Some kernel computes.
+    Compute,
+    /// Some kernel communicates and none computes.
+    ExposedCommunication,
+    /// Something is copied and no kernel runs.
+    ExposedCopy,
+    /// Something else occupies a device stream.
+    OtherDevice,
+    /// Nothing runs on any device of the rank.
+    Idle(IdleCause),
+}
+
+impl Part {
+    /// All parts, in the order of bars.
+    pub const ALL: [Self; 9] = [
+        Self::Compute,
+        Self::ExposedCommunication,
+        Self::ExposedCopy,
+        Self::OtherDevice,
+        Self::Idle(IdleCause::HostLate),
+        Self::Idle(IdleCause::OtherStream),
+        Self::Idle(IdleCause::KernelGap),
+        Self::Idle(IdleCause::Unknown),
+        Self::Idle(IdleCause::NothingQueued),
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::ExposedCommunication => "exposed communication",
+            Self::ExposedCopy => "exposed copy",
+            Self::OtherDevice => "other device work",
+            Self::Idle(IdleCause::HostLate) => "idle: host late",
+            Self::Idle(IdleCause::OtherStream) => "idle: waiting for a stream",
+            Self::Idle(IdleCause::KernelGap) => "idle: gap between kernels",
+            Self::Idle(IdleCause::NothingQueued) => "idle: nothing queued",
+            Self::Idle(IdleCause::Unknown) => "idle: unexplained",
+        }
+    }
+
+    /// What it means, for tooltips.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Compute => "at least one kernel computes",
+            Self::ExposedCommunication => {
+                "a communication kernel runs and nothing computes; waiting for other ranks included"
+            }
+            Self::ExposedCopy => "something is copied or filled and no kernel runs",
+            Self::OtherDevice => "something else occupies a device stream",
+            Self::Idle(IdleCause::HostLate) => {
+                "no device works, and the host launched the next work only after the gap began"
+            }
+            Self::Idle(IdleCause::OtherStream) => "no device works; the next work was queued behind another stream",
+            Self::Idle(IdleCause::KernelGap) => "the device's own pause between two queued kernels",
+            Self::Idle(IdleCause::NothingQueued) => "no device works and no work follows",
+            Self::Idle(IdleCause::Unknown) => "no device works, and the recording does not tell why",
+        }
+    }
+
+    /// How long it lasts in `partition`.
+    #[must_use]
+    pub const fn duration(self, partition: &Partition) -> Duration {
+        Duration(match self {
+            Self::Compute => partition.compute_ns,
+            Self::ExposedCommunication => partition.exposed_comm_ns,
+            Self::ExposedCopy => partition.exposed_copy_ns,
+            Self::OtherDevice => partition.other_device_ns,
+            Self::Idle(cause) => partition.idle_by_cause.of(cause),
+        })
+    }
+
+    /// Its colour in bars and legends.
+    #[must_use]
+    pub fn color(self, theme: &Theme) -> Color32 {
+        match self {
+            Self::Compute => theme.data.compute,
+            Self::ExposedCommunication => theme.data.communication,
+            Self::ExposedCopy => theme.data.copy,
+            Self::OtherDevice => theme.data.annotation,
+            Self::Idle(IdleCause::HostLate) => theme.data.idle_host,
+            Self::Idle(IdleCause::OtherStream) => theme.ui.waiting,
+            Self::Idle(IdleCause::KernelGap) => mix(theme.data.idle_host, theme.ui.background, 0.5),
+            Self::Idle(IdleCause::Unknown) => mix(theme.data.idle_other, theme.ui.waiting, 0.5),
+            Self::Idle(IdleCause::NothingQueued) => theme.data.idle_other,
+        }
+    }
+
+    /// Whether device work of this kind makes up the part; nothing does for idle time.
+    #[must_use]
+    pub const fn holds(self, kind: EventKind) -> bool {
+        match self {
+            Self::Compute => matches!(kind, EventKind::Kernel),
+            Self::ExposedCommunication => kind.is_communication(),
+            Self::ExposedCopy => kind.is_copy(),
+            Self::OtherDevice => !kind.is_device_work(),
+            Self::Idle(_) => false,
+        }
+    }
+
+    /// Whether it is waiting, which is hatched wherever it is drawn.
+    #[must_use]
+    pub const fn is_waiting(self) -> bool {
+        matches!(self, Self::Idle(IdleCause::OtherStream))
+    }
+
+    /// Where it lies in `window` on the clock of the trace. O(pieces in the window).
+    #[must_use]
+    pub fn spans(self, work: &RankWork, window: Span) -> Vec<Span> {
+        let window = Interval::new(window.start.0, window.end.0);
+        let set = match self {
+            Self::Compute => work.compute().clip(window),
+            Self::ExposedCommunication => work.exposed_communication().clip(window),
+            Self::ExposedCopy => {
+                let kernels = work.compute().clip(window).union(&work.communication().clip(window));
+                work.copies().clip(window).subtract(&kernels)
+            }
+            Self::OtherDevice => {
+                let known = work.busy().clip(window);
+                let idle = IntervalSet::from_sorted(idle_gaps(work, window, None));
+                let all = IntervalSet::from_sorted([window]);
+                // Before the first and after the last work there is no gap of its own; both are idle.
+                let hull = known.union(&idle).hull();
+                hull.map_or_else(IntervalSet::new, |hull| all.clip(hull).subtract(&known).subtract(&idle))
+            }
+            Self::Idle(cause) => idle_set(work, window, cause),
+        };
+        let span = |interval: &Interval| Span {
+            start: gapless_trace::Timestamp(interval.start),
+            end: gapless_trace::Timestamp(interval.end),
+        };
+        set.intervals().iter().map(span).collect()
+    }
+}
+
+/// The idle gaps that touch `window`, cut to it, of one cause or all.
+fn idle_gaps(work: &RankWork, window: Interval, cause: Option<IdleCause>) -> impl Iterator<Item = Interval> + '_ {
+    let gaps = work.idle_gaps();
+    let from = gaps.partition_point(|gap| gap.end_ns <= window.start);
+    let touching = gaps.get(from..).unwrap_or_default().iter().take_while(move |gap| gap.start_ns < window.end);
+    let chosen = touching.filter(move |gap| cause.is_none_or(|cause| gap.cause == cause));
+    chosen.map(move |gap| Interval::new(gap.start_ns.max(window.start), gap.end_ns.min(window.end)))
+}
+
+/// The idle time of one cause in `window`, with the stretches before the first and after the last work.
+fn idle_set(work: &RankWork, window: Interval, cause: IdleCause) -> IntervalSet {
+    let mut pieces: Vec<_> = idle_gaps(work, window, Some(cause)).collect();
+    let as_span = |interval: Interval| Span {
+        start: gapless_trace::Timestamp(interval.start),
+        end: gapless_trace::Timestamp(interval.end),
+    };
+    let whole = as_span(window);
+    // The partition knows the causes of both ends; a stretch counts where it says so for that stretch alone.
+    let hull = work.busy().hull();
+    let ends = match hull {
+        Some(hull) => [
+            Interval::new(window.start, window.end.min(hull.start)),
+            Interval::new(window.start.max(hull.end), window.end),
+        ],
+        None => [window, Interval::new(window.end, window.end)],
+    };
+    for end in ends.into_iter().filter(|end| end.length() > 0) {
+        let partition = work.partition(as_span(end).intersect(whole));
+        if partition.idle_by_cause.of(cause) == end.length() {
+            pieces.push(end);
+        }
+    }
+    IntervalSet::from_unsorted(pieces)
+}

@@ -1,0 +1,298 @@
+//! What the app knows. Panels read it and return messages; only `update` changes it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gapless_analysis::{Partition, StepBreakdown, StepSummary};
+use gapless_formats::OpenOptions;
+use gapless_timeline::{Overlay, Theme, TimelineIndex};
+use gapless_trace::{Args, EventId, RankId, Span, Timestamp, Trace};
+
+use crate::jobs::{Generation, OpenProgress, Report};
+use crate::part::Part;
+use crate::same_name::SameName;
+use crate::search::SearchResult;
+use crate::table::{Sort, TableId};
+use crate::{BottomTab, ThemeChoice};
+
+/// Everything but the timeline's own state, which the widget keeps.
+pub struct State {
+    /// Dark or light.
+    pub theme_choice: ThemeChoice,
+    /// Its colours.
+    pub theme: Theme,
+    /// How traces are opened.
+    pub open_options: OpenOptions,
+    /// The last trace that was asked for.
+    pub generation: Generation,
+    /// A trace that is on its way.
+    pub loading: Option<Loading>,
+    /// The trace on the screen.
+    pub loaded: Option<Loaded>,
+    /// What went wrong last, until the user has read it.
+    pub failure: Option<Failure>,
+    /// Tab of the bottom panel.
+    pub tab: BottomTab,
+    /// Whether the panel on the right is open.
+    pub shows_summary: bool,
+    /// Whether the panel at the bottom is open.
+    pub shows_bottom: bool,
+    /// Whether the help is open.
+    pub shows_help: bool,
+    /// The command palette, while it is open.
+    pub palette: Option<Palette>,
+    /// The field for a path, while it is open.
+    pub path_field: Option<PathField>,
+    /// Whether the system's dialog is open.
+    pub is_picking: bool,
+    /// How the tables are sorted, one per table.
+    pub sorts: [Sort; TableId::COUNT],
+}
+
+/// A trace that is on its way.
+pub struct Loading {
+    /// Whose result it waits for.
+    pub generation: Generation,
+    /// What was asked for.
+    pub what: String,
+    /// How far it has come.
+    pub progress: Arc<OpenProgress>,
+}
+
+/// Something went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What did not work.
+    pub title: String,
+    /// Why, and what to do.
+    pub text: String,
+}
+
+/// The list of commands while it is open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Palette {
+    /// What was typed.
+    pub query: String,
+    /// The place of the chosen line.
+    pub chosen: usize,
+}
+
+/// The field for a path while it is open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathField {
+    /// What was typed.
+    pub text: String,
+    /// Why the field is shown, if not asked for.
+    pub note: String,
+}
+
+/// Which stretch of time the numbers are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// The whole recording.
+    Whole,
+    /// A step, by its place in the analysis.
+    Step(usize),
+    /// A range that the user dragged on the timeline.
+    Range(Span),
+}
+
+/// The partition of one rank in the chosen window.
+#[derive(Clone, Debug)]
+pub struct RankRow {
+    /// The rank.
+    pub rank: RankId,
+    /// Its name.
+    pub label: String,
+    /// Its own window: steps begin at different times on different ranks.
+    pub span: Span,
+    /// Where its time went.
+    pub partition: Partition,
+}
+
+/// The chosen window, worked out.
+#[derive(Clone, Debug)]
+pub struct WindowView {
+    /// Its name (`ProfilerStep#10`, `Whole recording`, `Selected range`).
+    pub title: String,
+    /// From the first start to the last end over ranks.
+    pub hull: Span,
+    /// The ranks that take part, in order.
+    pub rows: Vec<RankRow>,
+}
+
+impl WindowView {
+    /// The rank whose window lasts longest; `None` if all last equally long.
+    #[must_use]
+    pub fn slowest(&self) -> Option<&RankRow> {
+        let longest = self.rows.iter().max_by_key(|row| (row.partition.duration_ns, std::cmp::Reverse(row.rank)))?;
+        let shortest = self.rows.iter().map(|row| row.partition.duration_ns).min()?;
+        (self.rows.len() > 1 && longest.partition.duration_ns > shortest).then_some(longest)
+    }
+
+    /// The mean over ranks of a part, in ns.
+    #[must_use]
+    pub fn mean_ns(&self, part: Part) -> f64 {
+        self.mean(|partition| part.duration(partition).0)
+    }
+
+    /// The mean over ranks of any number of a partition; 0 without ranks.
+    #[must_use]
+    pub fn mean(&self, value: impl Fn(&Partition) -> i64) -> f64 {
+        let sum: i128 = self.rows.iter().map(|row| i128::from(value(&row.partition))).sum();
+        if self.rows.is_empty() { 0.0 } else { sum as f64 / self.rows.len() as f64 }
+    }
+}
+
+/// Events that a number stands for, lit up on the timeline.
+#[derive(Clone, Debug)]
+pub struct Highlight {
+    /// What it is.
+    pub label: String,
+    /// Its pieces, by time.
+    pub pieces: Vec<Piece>,
+    /// Places of the pieces, the longest first.
+    pub by_length: Vec<usize>,
+    /// The place in `by_length` that is looked at; `None` while all are.
+    pub at: Option<usize>,
+    /// Events to keep bright, ascending; empty if it is about time and not about events.
+    pub events: Arc<[EventId]>,
+    /// How the timeline draws it.
+    pub overlays: Vec<Overlay>,
+}
+
+/// A stretch of time of one rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The rank.
+    pub rank: RankId,
+    /// When.
+    pub span: Span,
+}
+
+/// What is known about the selected event beside the event.
+#[derive(Debug)]
+pub struct Selection {
+    /// The event.
+    pub event: EventId,
+    /// Its arguments, or why they cannot be read.
+    pub args: Result<Args, String>,
+    /// The events of the same name, once they are counted.
+    pub same_name: Option<SameName>,
+}
+
+/// The search field and what it found.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// What is in the field.
+    pub query: String,
+    /// What was found for the last query that was done.
+    pub result: SearchResult,
+    /// Number of the selected hit in time, from 1.
+    pub position: Option<usize>,
+    /// Whether the list of names is open.
+    pub shows_list: bool,
+}
+
+/// A trace on the screen.
+pub struct Loaded {
+    /// Whose results are about it.
+    pub generation: Generation,
+    /// The events.
+    pub trace: Arc<Trace>,
+    /// What the timeline draws from.
+    pub index: Arc<TimelineIndex>,
+    /// Name of the folder or file.
+    pub name: String,
+    /// Where the time went, once it is known.
+    pub report: Option<Report>,
+    /// Which stretch of time the numbers are about.
+    pub window: Window,
+    /// That stretch worked out; `None` until the report is there.
+    pub view: Option<WindowView>,
+    /// What is lit up.
+    pub highlight: Option<Highlight>,
+    /// The selected event.
+    pub selection: Option<Selection>,
+    /// Search by name.
+    pub search: Search,
+    /// The rank whose tables are shown.
+    pub table_rank: RankId,
+    /// The order of the rows of each table of `table_rank`, one per table.
+    pub orders: [Vec<u32>; TableId::COUNT],
+}
+
+impl Loaded {
+    /// `dlrm-8xV100 · 8 ranks · 212,304 events`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let ranks = self.trace.ranks().len() as u64;
+        let events = self.trace.events().len() as u64;
+        format!(
+            "{} · {} · {}",
+            self.name,
+            crate::format::counted(ranks, "rank", "ranks"),
+            crate::format::counted(events, "event", "events")
+        )
+    }
+
+    /// The steps of `rank` and the whole recording, worked out for `window`.
+    #[must_use]
+    pub fn work_out(&self, window: Window) -> Option<WindowView> {
+        let report = self.report.as_ref()?;
+        let whole = self.trace.span()?;
+        let title = match window {
+            Window::Whole => "Whole recording".to_owned(),
+            Window::Step(place) => report.analysis.steps.get(place)?.name.clone(),
+            Window::Range(_) => "Selected range".to_owned(),
+        };
+        let mut rows = Vec::new();
+        for (rank, work) in report.analysis.ranks.iter().zip(&report.works) {
+            let of_step = |step: &StepBreakdown| {
+                (Span { start: Timestamp(step.start_ns), end: Timestamp(step.end_ns) }, step.partition)
+            };
+            let found = match window {
+                Window::Whole => Some(of_step(&rank.whole)),
+                Window::Step(place) => step_of(&report.analysis.steps, place, &rank.steps).map(of_step),
+                Window::Range(span) => Some((span, work.partition(span))),
+            };
+            if let Some((span, partition)) = found {
+                let label = self.trace.rank(rank.breakdown.rank_id).map(gapless_trace::Rank::label).unwrap_or_default();
+                rows.push(RankRow { rank: rank.breakdown.rank_id, label, span, partition });
+            }
+        }
+        let hull = rows.iter().map(|row| row.span).reduce(Span::hull).unwrap_or(whole);
+        Some(WindowView { title, hull, rows })
+    }
+
+    /// The step that stands for the others: its duration is the median, the lower one of two.
+    #[must_use]
+    pub fn typical_step(&self) -> Option<usize> {
+        let steps = &self.report.as_ref()?.analysis.steps;
+        let mut places: Vec<_> = steps.iter().enumerate().map(|(place, step)| (step.duration_ns, place)).collect();
+        places.sort_unstable();
+        places.get(places.len().checked_sub(1)? / 2).map(|&(_, place)| place)
+    }
+}
+
+/// The step of a rank that belongs to the step at `place` over all ranks: ranks may begin to record at different
+/// steps, so they are joined by name, the k-th of equal names with the k-th.
+fn step_of<'a>(steps: &[StepSummary], place: usize, of_rank: &'a [StepBreakdown]) -> Option<&'a StepBreakdown> {
+    let name = &steps.get(place)?.name;
+    let before = steps.iter().take(place).filter(|step| step.name == *name).count();
+    of_rank.iter().filter(|step| step.name == *name).nth(before)
+}
+
+/// What to call the trace made of `paths`: the file's name, or that of the folder that holds the files.
+#[must_use]
+pub fn name_of(paths: &[PathBuf]) -> String {
+    let last = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    match paths {
+        [] => "trace".to_owned(),
+        [one] => last(one).unwrap_or_else(|| one.to_string_lossy().into_owned()),
+        [first, ..] => {
+            let folder = first.parent().filter(|folder| paths.iter().all(|path| path.parent() == Some(folder)));
+            folder.and_then(last).unwrap_or_else(|| format!("{} files", paths.len()))
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A training run made by hand, with every number known.
+//!
+//! Four ranks, three steps of 10, 10 and 12 ms. In each step the host launches ten kernels of 400 µs that run 20 µs
+//! apart from 1 ms on, then an all-reduce that ends at 9.2 ms on every rank but starts later the higher the rank: rank 0
+//! waits longest inside it, rank 3 least. An input copy of 300 µs comes first, an optimizer kernel of 200 µs last.
+
+use std::sync::Arc;
+
+use gapless_trace::{
+    ArgsLoc, BuildOptions, EventKind, RawChunk, RawId, Severity, Source, SourceId, Trace, TraceInfo, TracePart,
+    TrackKind, WarningKind,
+};
+
+pub const RANKS: u32 = 4;
+const BASE: i64 = 1_767_225_600_000_000_000;
+const NONE: u32 = u32::MAX;
+const US: i64 = 1_000;
+const STEPS_US: [i64; 3] = [10_000, 10_000, 12_000];
+
+/// The trace.
+pub fn trace() -> Arc<Trace> {
+    assert_eq!(WarningKind::MissingEnd.severity(), Severity::Note);
+    let mut parts: Vec<_> = (0..RANKS).map(part).collect();
+    parts[0].warnings.add(WarningKind::MissingEnd, SourceId(0), Some(4_711), "");
+    parts[2].warnings.add(WarningKind::NoTimestamp, SourceId(2), Some(99), "");
+    Arc::new(Trace::from_parts(parts, &BuildOptions::default()).unwrap())
+}
+
+fn part(rank: u32) -> TracePart {
+    let source = Source {
+        path: format!("/traces/run/rank{rank}.json"),
+        format: "made by hand".to_owned(),
+        file_bytes: 0,
+        text_bytes: 0,
+        file_events: 0,
+    };
+    let info =
+        TraceInfo { rank: Some(rank), world_size: Some(RANKS), base_time_ns: Some(BASE), ..TraceInfo::default() };
+    TracePart { info, chunks: vec![chunk(i64::from(rank))], ..TracePart::new(source) }
+}
+
+struct Writer {
+    chunk: RawChunk,
+    next_correlation: u32,
+}
+
+impl Writer {
+    fn push(&mut self, track: u32, kind: EventKind, name: &str, start_us: i64, dur_us: i64, correlation: u32) {
+        let name = self.chunk.strings.intern(name);
+        let category = self.chunk.strings.intern(kind.id());
+        self.chunk.push(start_us * US, dur_us * US, name, category, kind, track, correlation, NONE, ArgsLoc::default());
+    }
+
+    /// An operator with a launch inside, and the device work that it launches.
+    fn launched(&mut self, host: u32, stream: u32, kind: EventKind, op: &str, name: &str, at: (i64, i64, i64)) {
+        let (call_us, start_us, dur_us) = at;
+        let correlation = self.next_correlation;
+        self.next_correlation += 1;
+        let call = if kind == EventKind::Memcpy { "cudaMemcpyAsync" } else { "cudaLaunchKernel" };
+        self.push(host, EventKind::Operator, op, call_us - 10, 60, NONE);
+        self.push(host, EventKind::RuntimeCall, call, call_us, 20, correlation);
+        self.push(stream, kind, name, start_us, dur_us, correlation);
+    }
+}
+
+fn chunk(rank: i64) -> RawChunk {
+    let mut chunk = RawChunk::default();
+    let host = chunk.track(TrackKind::Thread, RawId::Int(100), RawId::Int(1));
+    let compute = chunk.track(TrackKind::Stream, RawId::Int(0), RawId::Int(7));
+    let comm = chunk.track(TrackKind::Stream, RawId::Int(0), RawId::Int(20));
+    let mut writer = Writer { chunk, next_correlation: 1 };
+    let mut begin = 0;
+    for (step, length) in STEPS_US.into_iter().enumerate() {
+        writer.push(host, EventKind::Step, &format!("ProfilerStep#{}", step + 5), begin, length, NONE);
+        let copy = "Memcpy HtoD (Pageable -> Device)";
+        writer.launched(host, compute, EventKind::Memcpy, "aten::copy_", copy, (begin + 100, begin + 500, 300));
+        for i in 0..10 {
+            let name = if i % 2 == 0 { "ampere_sgemm_128x64_nn" } else { "vectorized_elementwise_kernel<4, relu>" };
+            let op = if i % 2 == 0 { "aten::linear" } else { "aten::relu" };
+            let at = (begin + 200 + 70 * i, begin + 1_000 + 420 * i, 400);
+            writer.launched(host, compute, EventKind::Kernel, op, name, at);
+        }
+        let reduce = "ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)";
+        let start = begin + 5_200 + 1_000 * rank;
+        writer.launched(
+            host,
+            comm,
+            EventKind::Collective,
+            "c10d::allreduce_",
+            reduce,
+            (begin + 1_500, start, begin + 9_200 - start),
+        );
+        let at = (begin + 9_300, begin + 9_350, 200);
+        writer.launched(host, compute, EventKind::Kernel, "Optimizer.step#Adam", "multi_tensor_apply_kernel", at);
+        begin += length;
+    }
+    writer.chunk
+}

@@ -1,0 +1,8 @@
+//! Tests of the app as a user sees it: by accessible label, and a few small pictures.
+#![allow(clippy::unwrap_used)]
+
+mod actions;
+mod fixture;
+mod parts;
+mod pictures;
+mod user;

@@ -1,0 +1,660 @@
+//! The one place where the app's state changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gapless_timeline::{BarStyle, Overlay, OverlayColor, OverlayPlace, Theme, TimelineCommand, TimelineState};
+use gapless_trace::{Duration, EventId, EventKind, RankId, Span, Timestamp, Trace, TrackKind};
+
+use crate::command::Command;
+use crate::jobs::{Done, Generation, Jobs, Report};
+use crate::message::Message;
+use crate::part::Part;
+use crate::state::{
+    Failure, Highlight, Loaded, Loading, Palette, PathField, Piece, Search, Selection, State, Window, name_of,
+};
+use crate::table::{Sort, TableId};
+use crate::tables::order_of;
+use crate::{BottomTab, ThemeChoice, dialog};
+
+/// What the surroundings have to do after an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Give the search field the keyboard.
+    pub focus_search: bool,
+    /// Take over the theme's colours.
+    pub apply_theme: bool,
+    /// Close the window.
+    pub quit: bool,
+}
+
+/// The app: its state, the timeline's own, and the work beside the frames.
+pub struct Model {
+    /// Everything that panels read.
+    pub state: State,
+    /// The timeline's own state, which the widget keeps while it draws.
+    pub timeline: Option<TimelineState>,
+    /// Work beside the frames.
+    pub jobs: Jobs,
+    /// What the surroundings have to do.
+    pub effects: Effects,
+    /// What to do once the first report is there, in place of going to the typical step.
+    pub keeps_view: bool,
+}
+
+impl Model {
+    /// An app without a trace.
+    #[must_use]
+    pub fn new(jobs: Jobs, theme: ThemeChoice, open_options: gapless_formats::OpenOptions) -> Self {
+        let by_time = |column| Sort { column, descends: true };
+        let state = State {
+            theme_choice: theme,
+            theme: colors(theme),
+            open_options,
+            generation: Generation::default(),
+            loading: None,
+            loaded: None,
+            failure: None,
+            tab: BottomTab::default(),
+            shows_summary: true,
+            shows_bottom: true,
+            shows_help: false,
+            palette: None,
+            path_field: None,
+            is_picking: false,
+            // Kernels by share, operators by device time, copies and collectives by their sum.
+            sorts: [by_time(1), by_time(2), by_time(2), by_time(2)],
+        };
+        let effects = Effects { apply_theme: true, ..Effects::default() };
+        Self { state, timeline: None, jobs, effects, keeps_view: false }
+    }
+
+    /// Takes over what background work has finished. Returns whether there was any.
+    pub fn collect(&mut self) -> bool {
+        let mut any = false;
+        while let Some(done) = self.jobs.finished() {
+            any = true;
+            self.finish(done);
+        }
+        any
+    }
+
+    fn finish(&mut self, done: Done) {
+        let coming = self.state.loading.as_ref().map(|loading| loading.generation);
+        let shown = self.state.loaded.as_ref().map(|loaded| loaded.generation);
+        match done {
+            Done::Opened(generation, opened) if Some(generation) == coming => {
+                let name = self.state.loading.take().map_or_else(String::new, |loading| loading.what);
+                self.timeline = Some(TimelineState::new(&opened.index));
+                self.jobs.analyse(generation, Arc::clone(&opened.trace));
+                self.state.loaded = Some(Loaded {
+                    generation,
+                    trace: opened.trace,
+                    index: opened.index,
+                    name,
+                    report: None,
+                    window: Window::Whole,
+                    view: None,
+                    highlight: None,
+                    selection: None,
+                    search: Search::default(),
+                    table_rank: RankId(0),
+                    orders: Default::default(),
+                });
+            }
+            Done::Failed(generation, text) if Some(generation) == coming => {
+                let what = self.state.loading.take().map_or_else(|| "the trace".to_owned(), |loading| loading.what);
+                self.state.failure = Some(Failure { title: format!("Cannot open {what}"), text });
+            }
+            Done::Cancelled(generation) if Some(generation) == coming => self.state.loading = None,
+            Done::Analysed(generation, report) if Some(generation) == shown => self.take_report(*report),
+            Done::Found(generation, result) if Some(generation) == shown => {
+                if let Some(loaded) = &mut self.state.loaded
+                    && loaded.search.query.trim() == result.query
+                {
+                    loaded.search.result = result;
+                    loaded.search.position = None;
+                    self.update_position();
+                }
+            }
+            Done::SameName(generation, event, same_name) if Some(generation) == shown => {
+                let selection = self.state.loaded.as_mut().and_then(|loaded| loaded.selection.as_mut());
+                if let Some(selection) = selection.filter(|selection| selection.event == event) {
+                    selection.same_name = same_name;
+                }
+            }
+            Done::Picked { paths, was_shown } => {
+                self.state.is_picking = false;
+                match paths {
+                    Some(paths) => self.open(paths),
+                    None if !was_shown => self.ask_for_path(dialog::UNAVAILABLE),
+                    None => {}
+                }
+            }
+            Done::Crashed(text) => {
+                self.state.loading = None;
+                self.state.is_picking = false;
+                let title = "Something went wrong inside Gapless".to_owned();
+                self.state.failure =
+                    Some(Failure { title, text: format!("{text}\nPlease report this with the trace") });
+            }
+            // Results for a trace that was closed since.
+            Done::Opened(..)
+            | Done::Failed(..)
+            | Done::Cancelled(_)
+            | Done::Analysed(..)
+            | Done::Found(..)
+            | Done::SameName(..) => {}
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        loaded.report = Some(report);
+        let window = loaded.typical_step().map_or(Window::Whole, Window::Step);
+        let slowest = loaded.work_out(window).and_then(|view| view.slowest().map(|row| row.rank));
+        loaded.table_rank = slowest.unwrap_or_default();
+        self.choose_window(window, !self.keeps_view);
+        self.sort_all();
+    }
+
+    /// Opens `paths` as one trace. What is on the screen stays until the new trace is there.
+    pub fn open(&mut self, paths: Vec<PathBuf>) {
+        if paths.is_empty() {
+            return;
+        }
+        if let Some(loading) = &self.state.loading {
+            loading.progress.cancel();
+        }
+        self.state.generation.0 += 1;
+        self.state.failure = None;
+        self.state.path_field = None;
+        let what = name_of(&paths);
+        let progress = self.jobs.open(self.state.generation, paths, self.state.open_options.clone());
+        self.state.loading = Some(Loading { generation: self.state.generation, what, progress });
+    }
+
+    /// Shows a trace that is in memory already.
+    #[cfg(test)]
+    pub fn show_trace(&mut self, trace: Arc<Trace>, name: &str) {
+        self.state.generation.0 += 1;
+        let index = Arc::new(gapless_timeline::TimelineIndex::build(&trace));
+        let progress = Arc::new(crate::jobs::OpenProgress::finished());
+        let loading = Loading { generation: self.state.generation, what: name.to_owned(), progress };
+        self.state.loading = Some(loading);
+        self.finish(Done::Opened(self.state.generation, crate::jobs::Opened { trace, index }));
+        self.collect();
+    }
+
+    /// Carries out what a panel asked for.
+    pub fn update(&mut self, message: Message) {
+        match message {
+            Message::Run(command) => self.run(command),
+            Message::Open(paths) => self.open(paths),
+            Message::CancelLoading => {
+                // The work ends at its next look at the flag; the screen does not wait for that.
+                if let Some(loading) = self.state.loading.take() {
+                    loading.progress.cancel();
+                }
+            }
+            Message::DismissFailure => self.state.failure = None,
+            Message::CloseOverlay => {
+                self.state.palette = None;
+                self.state.path_field = None;
+                self.state.shows_help = false;
+            }
+            Message::PaletteQuery(query) => self.state.palette = Some(Palette { query, chosen: 0 }),
+            Message::PaletteChoose(chosen) => {
+                if let Some(palette) = &mut self.state.palette {
+                    palette.chosen = chosen;
+                }
+            }
+            Message::PathText(text) => {
+                if let Some(field) = &mut self.state.path_field {
+                    field.text = text;
+                }
+            }
+            Message::ChooseWindow(window) => self.choose_window(window, true),
+            Message::ShowTab(tab) => self.show_tab(tab),
+            Message::ShowPart(rank, part) => self.show_part(rank, part),
+            Message::ShowHiddenCommunication => self.show_hidden_communication(),
+            Message::ShowName(rank, name) => self.show_name(rank, &name),
+            Message::ShowSpan(rank, span) => {
+                if let Some(timeline) = &mut self.timeline {
+                    if let (Some(rank), Some(loaded)) = (rank, &self.state.loaded) {
+                        open_only(timeline, &loaded.trace, rank);
+                    }
+                    timeline.show_span(span);
+                }
+            }
+            Message::StepHighlight(by) => self.step_highlight(by),
+            Message::ClearHighlight => self.clear_highlight(),
+            Message::Select(event) => self.select(event, true),
+            Message::SelectionChanged(event) => match event {
+                Some(event) => self.select(event, false),
+                None => {
+                    if let Some(loaded) = &mut self.state.loaded {
+                        loaded.selection = None;
+                    }
+                    self.update_position();
+                }
+            },
+            Message::RangeChanged(range) => self.range_changed(range),
+            Message::SearchText(text) => self.search_text(text),
+            Message::SearchList(shows) => {
+                if let Some(loaded) = &mut self.state.loaded {
+                    loaded.search.shows_list = shows && !loaded.search.query.is_empty();
+                }
+            }
+            Message::ChooseTableRank(rank) => {
+                if let Some(loaded) = &mut self.state.loaded {
+                    loaded.table_rank = rank;
+                }
+                self.sort_all();
+            }
+            Message::SortTable(table, column) => self.sort_table(table, column),
+        }
+        self.collect();
+    }
+
+    fn run(&mut self, command: Command) {
+        match command {
+            Command::OpenFiles => self.pick(dialog::Kind::Files),
+            Command::OpenFolder => self.pick(dialog::Kind::Folder),
+            Command::OpenPath => self.ask_for_path(""),
+            Command::CloseTrace => {
+                self.state.loaded = None;
+                self.timeline = None;
+            }
+            Command::Quit => self.effects.quit = true,
+            Command::Find => self.effects.focus_search = true,
+            Command::NextHit => self.go_to_hit(true),
+            Command::PreviousHit => self.go_to_hit(false),
+            Command::ClearSearch => self.search_text(String::new()),
+            Command::Palette => self.state.palette = Some(Palette::default()),
+            Command::Help => self.state.shows_help = !self.state.shows_help,
+            Command::ToggleTheme => {
+                self.state.theme_choice = match self.state.theme_choice {
+                    ThemeChoice::Dark => ThemeChoice::Light,
+                    ThemeChoice::Light => ThemeChoice::Dark,
+                };
+                self.state.theme = colors(self.state.theme_choice);
+                self.effects.apply_theme = true;
+            }
+            Command::ToggleSummary => self.state.shows_summary = !self.state.shows_summary,
+            Command::ToggleBottom => self.state.shows_bottom = !self.state.shows_bottom,
+            Command::ShowStep => {
+                let hull = self.state.loaded.as_ref().and_then(|loaded| loaded.view.as_ref()).map(|view| view.hull);
+                match (hull, &mut self.timeline) {
+                    (Some(hull), Some(timeline)) => timeline.show_span(hull),
+                    (None, Some(timeline)) => timeline.fit_all(),
+                    _ => {}
+                }
+            }
+            Command::NextStep => self.go_to_step(1),
+            Command::PreviousStep => self.go_to_step(-1),
+            Command::WholeRecording => self.choose_window(Window::Whole, true),
+            Command::ClearHighlight => {
+                let lit = self.state.loaded.as_ref().is_some_and(|loaded| loaded.highlight.is_some());
+                if lit {
+                    self.clear_highlight();
+                } else {
+                    self.run_timeline(TimelineCommand::ClearSelection);
+                }
+            }
+            Command::Tab(tab) => self.show_tab(tab),
+            Command::Timeline(command) => self.run_timeline(command),
+        }
+    }
+
+    fn run_timeline(&mut self, command: TimelineCommand) {
+        if let (Some(timeline), Some(loaded)) = (&mut self.timeline, &self.state.loaded) {
+            timeline.apply(command, &loaded.trace, &loaded.index);
+        }
+        self.follow_timeline();
+    }
+
+    /// Takes over a selection or range that the timeline changed by itself.
+    pub fn follow_timeline(&mut self) {
+        let Some(timeline) = &self.timeline else { return };
+        let (selected, range) = (timeline.selected, timeline.range);
+        let Some(loaded) = &self.state.loaded else { return };
+        if loaded.selection.as_ref().map(|selection| selection.event) != selected {
+            self.update(Message::SelectionChanged(selected));
+        }
+        let Some(loaded) = &self.state.loaded else { return };
+        let known = match loaded.window {
+            Window::Range(span) => Some(span),
+            Window::Whole | Window::Step(_) => None,
+        };
+        if known != range {
+            self.update(Message::RangeChanged(range));
+        }
+    }
+
+    fn pick(&mut self, kind: dialog::Kind) {
+        if self.state.is_picking {
+            return;
+        }
+        if !dialog::is_available() {
+            self.ask_for_path(dialog::UNAVAILABLE);
+            return;
+        }
+        self.state.is_picking = true;
+        self.jobs.pick(move || dialog::pick(kind));
+    }
+
+    fn ask_for_path(&mut self, note: &str) {
+        self.state.path_field = Some(PathField { text: String::new(), note: note.to_owned() });
+    }
+
+    fn show_tab(&mut self, tab: BottomTab) {
+        self.state.tab = tab;
+        self.state.shows_bottom = true;
+    }
+
+    fn choose_window(&mut self, window: Window, goes_there: bool) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        let Some(view) = loaded.work_out(window) else { return };
+        let hull = view.hull;
+        loaded.window = window;
+        loaded.view = Some(view);
+        loaded.highlight = None;
+        if let Some(timeline) = &mut self.timeline {
+            if !matches!(window, Window::Range(_)) {
+                timeline.range = None;
+            }
+            if goes_there {
+                timeline.show_span(hull);
+            }
+        }
+    }
+
+    fn range_changed(&mut self, range: Option<Span>) {
+        match range.filter(|range| !range.is_empty()) {
+            Some(range) => self.choose_window(Window::Range(range), false),
+            None => {
+                let typical = self.state.loaded.as_ref().and_then(Loaded::typical_step);
+                self.choose_window(typical.map_or(Window::Whole, Window::Step), false);
+            }
+        }
+    }
+
+    fn go_to_step(&mut self, by: isize) {
+        let Some(loaded) = &self.state.loaded else { return };
+        let steps = loaded.report.as_ref().map_or(0, |report| report.analysis.steps.len());
+        let next = match loaded.window {
+            Window::Step(place) => place.checked_add_signed(by),
+            Window::Whole | Window::Range(_) => loaded.typical_step(),
+        };
+        if let Some(place) = next.filter(|&place| place < steps) {
+            self.choose_window(Window::Step(place), true);
+        }
+    }
+
+    fn show_part(&mut self, rank: Option<RankId>, part: Part) {
+        let of_rank = rank.map(|rank| move |other: RankId| other == rank);
+        let label = |rank_label: Option<&str>| match rank_label {
+            Some(rank_label) => format!("{rank_label}: {}", part.label()),
+            None => format!("All ranks: {}", part.label()),
+        };
+        self.light_up(move |kind| part.holds(kind), of_rank, label, |work, span| part.spans(work, span));
+    }
+
+    fn show_hidden_communication(&mut self) {
+        let label = |_: Option<&str>| "All ranks: communication under compute".to_owned();
+        self.light_up(EventKind::is_communication, None::<fn(RankId) -> bool>, label, |work, span| {
+            let window = gapless_analysis::interval::Interval::new(span.start.0, span.end.0);
+            let hidden = work.communication().clip(window).intersection(&work.compute().clip(window));
+            let as_span = |piece: &gapless_analysis::interval::Interval| Span {
+                start: Timestamp(piece.start),
+                end: Timestamp(piece.end),
+            };
+            hidden.intervals().iter().map(as_span).collect()
+        });
+    }
+
+    /// Lights up pieces of the chosen window of the ranks that `of_rank` picks (all if `None`), and goes there. Device
+    /// work of `kinds` in the pieces keeps its colour.
+    fn light_up(
+        &mut self,
+        kinds: impl Fn(EventKind) -> bool + Copy,
+        of_rank: Option<impl Fn(RankId) -> bool>,
+        label: impl Fn(Option<&str>) -> String,
+        spans: impl Fn(&gapless_analysis::RankWork, Span) -> Vec<Span>,
+    ) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        let (Some(report), Some(view)) = (&loaded.report, &loaded.view) else { return };
+        let mut pieces = Vec::new();
+        let mut events = Vec::new();
+        let mut window: Option<Span> = None;
+        let mut rank_label = None;
+        let mut opened = None;
+        for row in &view.rows {
+            if of_rank.as_ref().is_some_and(|of_rank| !of_rank(row.rank)) {
+                continue;
+            }
+            if of_rank.is_some() {
+                rank_label = Some(row.label.as_str());
+                opened = Some(row.rank);
+            }
+            window = Some(window.map_or(row.span, |window| window.hull(row.span)));
+            if let Some(work) = report.works.get(row.rank.index()) {
+                let spans = spans(work, row.span);
+                events.extend(events_in(&loaded.trace, row.rank, kinds, &spans));
+                pieces.extend(spans.into_iter().map(|span| Piece { rank: row.rank, span }));
+            }
+        }
+        let highlight = Highlight::new(&loaded.trace, label(rank_label), pieces, events);
+        loaded.highlight = Some(highlight);
+        if let (Some(timeline), Some(window)) = (&mut self.timeline, window) {
+            if let Some(rank) = opened {
+                open_only(timeline, &loaded.trace, rank);
+            }
+            timeline.show_span(window);
+        }
+    }
+
+    fn show_name(&mut self, rank: Option<RankId>, name: &str) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        let trace = &loaded.trace;
+        let Some(wanted) = trace.strings().find(name) else { return };
+        let mut pieces = Vec::new();
+        let mut events = Vec::new();
+        for (id, _) in trace.rank_ids().filter(|&(id, _)| rank.is_none_or(|rank| rank == id)) {
+            for (_, track) in trace.tracks_of(id) {
+                if matches!(track.kind, TrackKind::StreamSyncs | TrackKind::StreamAnnotations) {
+                    continue;
+                }
+                let of_name = |event: &EventId| trace.events().names().get(event.index()) == Some(&wanted);
+                for event in track.event_ids().filter(of_name) {
+                    events.push(event);
+                    pieces.push(Piece { rank: id, span: trace.event(event).span() });
+                }
+            }
+        }
+        let highlight = Highlight::new(trace, name.to_owned(), pieces, events);
+        let hull = highlight.hull();
+        loaded.highlight = Some(highlight);
+        if let (Some(timeline), Some(hull)) = (&mut self.timeline, hull) {
+            if let Some(rank) = rank {
+                timeline.set_rank_open(rank, true);
+            }
+            // Where some of them can be seen already, the view stays.
+            let seen = timeline.view.visible();
+            let is_seen = loaded
+                .highlight
+                .as_ref()
+                .is_some_and(|highlight| highlight.pieces.iter().any(|piece| !piece.span.intersect(seen).is_empty()));
+            if !is_seen {
+                timeline.show_span(hull);
+            }
+        }
+    }
+
+    fn step_highlight(&mut self, by: isize) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        let Some(highlight) = &mut loaded.highlight else { return };
+        let count = highlight.by_length.len();
+        if count == 0 {
+            return;
+        }
+        let next = match highlight.at {
+            None if by >= 0 => 0,
+            None => count - 1,
+            Some(at) => (at as isize + by).rem_euclid(count as isize) as usize,
+        };
+        highlight.at = Some(next);
+        let piece = highlight.by_length.get(next).and_then(|&place| highlight.pieces.get(place)).copied();
+        if let (Some(piece), Some(timeline)) = (piece, &mut self.timeline) {
+            open_only(timeline, &loaded.trace, piece.rank);
+            // Room around it, so that one sees what comes before and after.
+            let margin = Duration((piece.span.duration().0 * 2).max(1_000));
+            timeline.show_span(Span { start: piece.span.start - margin, end: piece.span.end + margin });
+        }
+    }
+
+    fn clear_highlight(&mut self) {
+        if let Some(loaded) = &mut self.state.loaded {
+            loaded.highlight = None;
+        }
+    }
+
+    fn select(&mut self, event: EventId, goes_there: bool) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        let args = loaded.trace.args(event).map_err(|error| error.to_string());
+        loaded.selection = Some(Selection { event, args, same_name: None });
+        let (generation, trace) = (loaded.generation, Arc::clone(&loaded.trace));
+        if goes_there && let Some(timeline) = &mut self.timeline {
+            timeline.reveal(event, &trace, &loaded.index);
+        }
+        self.show_tab(BottomTab::Selection);
+        self.jobs.same_name(generation, trace, event);
+        self.update_position();
+    }
+
+    fn search_text(&mut self, text: String) {
+        if let Some(command) = text.strip_prefix('>') {
+            self.state.palette = Some(Palette { query: command.trim_start().to_owned(), chosen: 0 });
+            return;
+        }
+        let Some(loaded) = &mut self.state.loaded else { return };
+        loaded.search.query = text;
+        let query = loaded.search.query.trim().to_owned();
+        loaded.search.shows_list = !query.is_empty();
+        if query.is_empty() {
+            loaded.search = Search::default();
+            return;
+        }
+        self.jobs.search(loaded.generation, Arc::clone(&loaded.trace), query);
+    }
+
+    fn go_to_hit(&mut self, forward: bool) {
+        let Some(loaded) = &self.state.loaded else { return };
+        let from = loaded.selection.as_ref().map(|selection| selection.event);
+        let result = &loaded.search.result;
+        let trace = &loaded.trace;
+        let hit = if forward { result.next(trace, from) } else { result.previous(trace, from) };
+        if let Some(hit) = hit {
+            self.select(hit, true);
+        }
+    }
+
+    fn update_position(&mut self) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        let selected = loaded.selection.as_ref().map(|selection| selection.event);
+        loaded.search.position = selected.and_then(|event| loaded.search.result.position(&loaded.trace, event));
+    }
+
+    fn sort_table(&mut self, table: TableId, column: usize) {
+        if let Some(sort) = self.state.sorts.get_mut(table.index()) {
+            // Names read best from A, numbers from the largest.
+            let descends = if sort.column == column { !sort.descends } else { column > 0 };
+            *sort = Sort { column, descends };
+        }
+        self.sort_all();
+    }
+
+    fn sort_all(&mut self) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        let rank = loaded.report.as_ref().and_then(|report| report.analysis.ranks.get(loaded.table_rank.index()));
+        let Some(rank) = rank else { return };
+        for table in TableId::ALL {
+            if let (Some(order), Some(&sort)) =
+                (loaded.orders.get_mut(table.index()), self.state.sorts.get(table.index()))
+            {
+                *order = order_of(&rank.tables, table, sort);
+            }
+        }
+    }
+}
+
+impl Highlight {
+    /// A highlight with its pieces put in order.
+    fn new(trace: &Trace, label: String, mut pieces: Vec<Piece>, mut events: Vec<EventId>) -> Self {
+        events.sort_unstable();
+        pieces.sort_by_key(|piece| (piece.span.start, piece.rank, piece.span.end));
+        let mut by_length: Vec<usize> = (0..pieces.len()).collect();
+        by_length.sort_by_key(|&place| std::cmp::Reverse(pieces.get(place).map(|piece| piece.span.duration())));
+        let events: Arc<[EventId]> = events.into();
+        let overlays = if events.is_empty() { overlays(trace, &pieces) } else { Vec::new() };
+        Self { label, pieces, by_length, at: None, events, overlays }
+    }
+
+    /// The summed length of its pieces.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.pieces.iter().map(|piece| piece.span.duration()).sum()
+    }
+
+    /// From the first piece to the last.
+    #[must_use]
+    pub fn hull(&self) -> Option<Span> {
+        self.pieces.iter().map(|piece| piece.span).reduce(Span::hull)
+    }
+}
+
+/// Marks for time in which nothing runs: on the stream of each rank that has most work, since that is where it is
+/// missed.
+fn overlays(trace: &Trace, pieces: &[Piece]) -> Vec<Overlay> {
+    let mut by_rank: BTreeMap<RankId, Vec<Span>> = BTreeMap::new();
+    for piece in pieces {
+        by_rank.entry(piece.rank).or_default().push(piece.span);
+    }
+    let marks = by_rank.into_iter().map(|(rank, spans)| {
+        let streams = trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::Stream);
+        let busiest = streams.max_by_key(|(id, track)| (track.events.len(), std::cmp::Reverse(*id)));
+        let place = busiest.map_or(OverlayPlace::Rank(rank), |(id, _)| OverlayPlace::Track(id));
+        Overlay::spans(place, spans, BarStyle::Hatched, OverlayColor::Warning)
+    });
+    marks.collect()
+}
+
+/// The device work of `kinds` that touches one of `spans`, which ascend. O(spans × log events + found).
+fn events_in(trace: &Trace, rank: RankId, kinds: impl Fn(EventKind) -> bool, spans: &[Span]) -> Vec<EventId> {
+    let mut found = BTreeSet::new();
+    for (_, track) in trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::Stream) {
+        for row in trace.rows_of(track) {
+            for &span in spans {
+                let events = trace.events_in(row, span).map(|index| EventId(index as u32));
+                found.extend(events.filter(|&event| kinds(trace.event(event).kind)));
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Opens `rank` and folds the others: what a click leads to must be on the screen, however many ranks there are.
+fn open_only(timeline: &mut TimelineState, trace: &Trace, rank: RankId) {
+    for (id, _) in trace.rank_ids() {
+        timeline.set_rank_open(id, id == rank);
+    }
+}
+
+fn colors(choice: ThemeChoice) -> Theme {
+    match choice {
+        ThemeChoice::Dark => Theme::dark(),
+        ThemeChoice::Light => Theme::light(),
+    }
+}

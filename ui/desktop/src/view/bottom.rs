@@ -1,0 +1,248 @@
+//! The panel at the bottom: tabs with the selection, the breakdown, tables and warnings.
+
+use egui::{Align, Button, Layout, Popup, Rect, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use gapless_analysis::WorkClass;
+use gapless_timeline::theme::metrics;
+use gapless_trace::{EventKind, Severity};
+
+use crate::BottomTab;
+use crate::format::thousands;
+use crate::message::Message;
+use crate::state::{Loaded, State};
+use crate::table::{Sort, TableId, TableView};
+use crate::tables::{COLLECTIVES, COPIES, KERNELS, OPERATORS};
+use crate::view::widgets::{dropdown_button, hairline, link};
+use crate::view::{breakdown, selection};
+
+const TAB_HEIGHT: f32 = 32.0;
+
+/// Draws the panel.
+pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Message>) {
+    // The panel keeps its height whatever the tab holds.
+    ui.set_min_height(ui.available_height());
+    ui.spacing_mut().item_spacing.y = 0.0;
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        ui.add_space(8.0);
+        for &tab in BottomTab::ALL {
+            tab_ui(ui, state, loaded, tab, messages);
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.add_space(14.0);
+            match state.tab {
+                BottomTab::Kernels | BottomTab::Operators | BottomTab::Transfers => {
+                    rank_chooser_ui(ui, state, loaded, messages);
+                }
+                BottomTab::Breakdown => {
+                    let title = loaded.view.as_ref().map_or("", |view| view.title.as_str());
+                    ui.add(egui::Label::new(RichText::new(title).color(state.theme.ui.dim)).truncate());
+                }
+                BottomTab::Selection | BottomTab::Warnings => {}
+            }
+        });
+    });
+    hairline(ui, &state.theme);
+    ui.spacing_mut().item_spacing.y = metrics::SPACE;
+    match state.tab {
+        BottomTab::Selection => selection::selection_ui(ui, state, loaded, messages),
+        BottomTab::Breakdown => match &loaded.view {
+            Some(view) => breakdown::breakdown_ui(ui, state, view, messages),
+            None => waiting_ui(ui, state),
+        },
+        BottomTab::Kernels => tables_ui(ui, state, loaded, &[TableId::Kernels], messages),
+        BottomTab::Operators => tables_ui(ui, state, loaded, &[TableId::Operators], messages),
+        BottomTab::Transfers => tables_ui(ui, state, loaded, &[TableId::Collectives, TableId::Copies], messages),
+        BottomTab::Warnings => warnings_ui(ui, state, loaded),
+    }
+}
+
+fn tab_ui(ui: &mut Ui, state: &State, loaded: &Loaded, tab: BottomTab, messages: &mut Vec<Message>) {
+    let colors = &state.theme.ui;
+    let is_chosen = state.tab == tab;
+    let lost = loaded.trace.warnings().lost();
+    let text = match tab {
+        BottomTab::Warnings if lost > 0 => format!("{} · {} lost", tab.title(), thousands(lost)),
+        _ => tab.title().to_owned(),
+    };
+    let color = if is_chosen { colors.text } else { colors.dim };
+    let font = egui::FontId::proportional(metrics::BODY_FONT);
+    let galley = ui.painter().layout_no_wrap(text, font, color);
+    let (rect, response) = ui.allocate_exact_size(vec2(galley.size().x + 20.0, TAB_HEIGHT), Sense::click());
+    let color = if response.hovered() { colors.text } else { color };
+    let place = egui::Align2::CENTER_CENTER.align_size_within_rect(galley.size(), rect);
+    ui.painter().galley_with_override_text_color(place.min, galley, color);
+    if is_chosen {
+        let line =
+            Rect::from_min_max(pos2(rect.left() + 4.0, rect.bottom() - 2.0), pos2(rect.right() - 4.0, rect.bottom()));
+        ui.painter().rect_filled(line, 0.0, colors.accent);
+    } else if response.has_focus() {
+        ui.painter().rect_stroke(rect, 3.0, Stroke::new(1.0, colors.accent), egui::StrokeKind::Inside);
+    }
+    response.widget_info(|| WidgetInfo::selected(Role::Tab, true, is_chosen, tab.title()));
+    if response.clicked() {
+        messages.push(Message::ShowTab(tab));
+    }
+}
+
+fn waiting_ui(ui: &mut Ui, state: &State) {
+    ui.add_space(12.0);
+    ui.horizontal(|ui| {
+        ui.add_space(14.0);
+        ui.add(egui::Spinner::new().size(14.0));
+        ui.colored_label(state.theme.ui.dim, "Working out where the time goes");
+    });
+}
+
+fn rank_chooser_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Message>) {
+    let label = loaded.trace.rank(loaded.table_rank).map(gapless_trace::Rank::label).unwrap_or_default();
+    if loaded.trace.ranks().len() < 2 {
+        ui.colored_label(state.theme.ui.dim, "whole recording");
+        return;
+    }
+    let response = dropdown_button(ui, &state.theme, &label, "Rank of the tables");
+    ui.colored_label(state.theme.ui.dim, "whole recording of");
+    Popup::menu(&response).width(140.0).show(|ui| {
+        let ranks = loaded.trace.ranks();
+        ScrollArea::vertical().max_height(320.0).show_rows(ui, 22.0, ranks.len(), |ui, range| {
+            for (id, rank) in loaded.trace.rank_ids().skip(range.start).take(range.len()) {
+                let button = Button::selectable(id == loaded.table_rank, rank.label());
+                if ui.add_sized([ui.available_width(), 22.0], button).clicked() {
+                    messages.push(Message::ChooseTableRank(id));
+                    ui.close();
+                }
+            }
+        });
+    });
+}
+
+fn tables_ui(ui: &mut Ui, state: &State, loaded: &Loaded, ids: &[TableId], messages: &mut Vec<Message>) {
+    let rank = loaded.report.as_ref().and_then(|report| report.analysis.ranks.get(loaded.table_rank.index()));
+    let Some(rank) = rank else {
+        waiting_ui(ui, state);
+        return;
+    };
+    let room = ui.available_rect_before_wrap().shrink2(vec2(8.0, 0.0));
+    let height = room.height() / ids.len() as f32;
+    for (place, &id) in ids.iter().enumerate() {
+        let top = room.top() + height * place as f32;
+        let area = Rect::from_min_max(pos2(room.left(), top), pos2(room.right(), top + height));
+        ui.scope_builder(egui::UiBuilder::new().max_rect(area).id_salt(("table area", id.index())), |ui| {
+            ui.set_clip_rect(area.intersect(ui.clip_rect()));
+            table_ui(ui, state, loaded, id, &rank.tables, messages);
+        });
+    }
+}
+
+fn table_ui(
+    ui: &mut Ui,
+    state: &State,
+    loaded: &Loaded,
+    id: TableId,
+    tables: &gapless_analysis::Tables,
+    messages: &mut Vec<Message>,
+) {
+    let theme = &state.theme;
+    let order = loaded.orders.get(id.index()).map_or(&[][..], Vec::as_slice);
+    let sort = state.sorts.get(id.index()).copied().unwrap_or(Sort { column: 0, descends: false });
+    let rank = Some(loaded.table_rank);
+    let class_color = |class: WorkClass| match class {
+        WorkClass::Compute => theme.kind(EventKind::Kernel),
+        WorkClass::Communication => theme.kind(EventKind::Collective),
+        WorkClass::Copy => theme.kind(EventKind::Memcpy),
+        WorkClass::Other => theme.kind(EventKind::Other),
+    };
+    match id {
+        TableId::Kernels => TableView {
+            id,
+            columns: KERNELS,
+            rows: &tables.kernels,
+            order,
+            sort,
+            mark: &|row| Some(class_color(row.class)),
+            click: &|row| Message::ShowName(rank, row.name.clone()),
+            empty: "No device work in this rank",
+        }
+        .show(ui, theme, messages),
+        TableId::Operators => TableView {
+            id,
+            columns: OPERATORS,
+            rows: &tables.operators,
+            order,
+            sort,
+            mark: &|_| Some(theme.kind(EventKind::Operator)),
+            click: &|row| Message::ShowName(rank, row.name.clone()),
+            empty: "No operators in this rank",
+        }
+        .show(ui, theme, messages),
+        TableId::Copies => TableView {
+            id,
+            columns: COPIES,
+            rows: &tables.copies,
+            order,
+            sort,
+            mark: &|_| Some(class_color(WorkClass::Copy)),
+            click: &|row| Message::ShowName(rank, row.name.clone()),
+            empty: "No copies or fills in this rank",
+        }
+        .show(ui, theme, messages),
+        TableId::Collectives => TableView {
+            id,
+            columns: COLLECTIVES,
+            rows: &tables.collectives,
+            order,
+            sort,
+            mark: &|_| Some(class_color(WorkClass::Communication)),
+            click: &|row| Message::Select(row.longest_event),
+            empty: "No communication kernels in this rank",
+        }
+        .show(ui, theme, messages),
+    }
+}
+
+fn warnings_ui(ui: &mut Ui, state: &State, loaded: &Loaded) {
+    let colors = &state.theme.ui;
+    let warnings = loaded.trace.warnings().sorted();
+    let area = ui.available_rect_before_wrap().shrink2(vec2(14.0, 8.0));
+    ui.scope_builder(egui::UiBuilder::new().max_rect(area), |ui| {
+        if warnings.is_empty() {
+            ui.colored_label(colors.dim, "Every event was read as it stands in the file; nothing was lost or repaired");
+            return;
+        }
+        ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| {
+            egui::Grid::new("warnings").num_columns(4).spacing(vec2(16.0, 6.0)).show(ui, |ui| {
+                for heading in ["", "count", "what", "where"] {
+                    ui.label(RichText::new(heading).size(metrics::TRACK_FONT).color(colors.dim));
+                }
+                ui.end_row();
+                for warning in warnings {
+                    let severity = warning.kind.severity();
+                    let color = match severity {
+                        Severity::Lost => colors.warning,
+                        Severity::Repaired => colors.text,
+                        Severity::Note => colors.dim,
+                    };
+                    ui.colored_label(color, severity.id());
+                    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                        ui.colored_label(colors.text, thousands(warning.count));
+                    });
+                    let mut text = warning.kind.text().to_owned();
+                    if !warning.detail.is_empty() {
+                        text.push_str(&format!(" ({})", warning.detail));
+                    }
+                    ui.add(egui::Label::new(RichText::new(text).color(colors.text)).truncate());
+                    let path = loaded.trace.source(warning.source).map_or("", |source| source.path.as_str());
+                    let file = path.rsplit('/').next().unwrap_or(path);
+                    let place = warning.offsets.first().map_or_else(
+                        || file.to_owned(),
+                        |offset| format!("{file}, first at byte {}", thousands(*offset)),
+                    );
+                    let response = link(ui, &place, metrics::TRACK_FONT, colors.dim, &format!("Copy the path {path}"));
+                    if response.on_hover_text(path).clicked() {
+                        ui.ctx().copy_text(path.to_owned());
+                    }
+                    ui.end_row();
+                }
+            });
+        });
+    });
+}

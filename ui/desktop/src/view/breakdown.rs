@@ -1,0 +1,163 @@
+//! Where the time of each rank went, as bars with numbers that lead to the time they count.
+
+use egui::{CursorIcon, FontId, Rect, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use gapless_timeline::theme::{metrics, mix};
+use gapless_trace::Duration;
+
+use crate::format::{duration_f64, exact, percent};
+use crate::message::Message;
+use crate::part::Part;
+use crate::state::{RankRow, State, WindowView};
+use crate::view::summary::bar_font;
+use crate::view::widgets::{fact, fill_bar, link};
+
+const ROW: f32 = 24.0;
+const BAR: f32 = 18.0;
+const LABEL: f32 = 84.0;
+const TOTAL: f32 = 76.0;
+const FACTS: f32 = 264.0;
+/// Below this width a segment has no number in it.
+const MIN_NUMBER: f32 = 52.0;
+
+/// Draws the tab.
+pub fn breakdown_ui(ui: &mut Ui, state: &State, view: &WindowView, messages: &mut Vec<Message>) {
+    let room = ui.available_rect_before_wrap();
+    // On a narrow window the bars need the room; the facts are in the panel on the right too.
+    let facts_width = if room.width() > 900.0 { FACTS } else { 0.0 };
+    let chart = Rect::from_min_max(room.min, pos2(room.right() - facts_width, room.bottom()));
+    ui.scope_builder(egui::UiBuilder::new().max_rect(chart.shrink2(vec2(14.0, 8.0))), |ui| {
+        chart_ui(ui, state, view, messages);
+    });
+    if facts_width > 0.0 {
+        let facts = Rect::from_min_max(pos2(chart.right(), room.top()), room.max);
+        ui.painter().vline(facts.left(), facts.y_range().shrink(12.0), Stroke::new(1.0, state.theme.ui.hairline));
+        ui.scope_builder(egui::UiBuilder::new().max_rect(facts.shrink2(vec2(18.0, 8.0))), |ui| {
+            facts_ui(ui, state, view);
+        });
+    }
+    ui.advance_cursor_after_rect(room);
+}
+
+fn chart_ui(ui: &mut Ui, state: &State, view: &WindowView, messages: &mut Vec<Message>) {
+    legend_ui(ui, state, view);
+    ui.add_space(metrics::SPACE);
+    let longest = view.rows.iter().map(|row| row.partition.duration_ns).max().unwrap_or_default().max(1);
+    ui.spacing_mut().item_spacing.y = 0.0;
+    let rows = ScrollArea::vertical().id_salt("breakdown rows").auto_shrink([false, false]);
+    rows.show_rows(ui, ROW, view.rows.len(), |ui, range| {
+        for row in view.rows.get(range).unwrap_or_default() {
+            row_ui(ui, state, row, longest, messages);
+        }
+    });
+}
+
+fn legend_ui(ui: &mut Ui, state: &State, view: &WindowView) {
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing.x = 6.0;
+        for part in Part::ALL.into_iter().filter(|&part| view.mean_ns(part) > 0.0) {
+            // Swatch and label are one piece, so that they go to the next line together.
+            let font = FontId::proportional(metrics::TRACK_FONT);
+            let label = ui.painter().layout_no_wrap(part.label().to_owned(), font, state.theme.ui.dim);
+            let size = vec2(16.0 + label.size().x + 8.0, label.size().y);
+            let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
+            let square = Rect::from_min_size(pos2(rect.left(), rect.center().y - 5.0), vec2(10.0, 10.0));
+            fill_bar(ui, &state.theme, square, part.color(&state.theme), part.is_waiting());
+            ui.painter().galley(pos2(rect.left() + 16.0, rect.top()), label, state.theme.ui.dim);
+            response.widget_info(|| WidgetInfo::labeled(Role::Label, true, part.label()));
+            response.on_hover_text(part.meaning());
+        }
+    });
+}
+
+fn row_ui(ui: &mut Ui, state: &State, row: &RankRow, longest: i64, messages: &mut Vec<Message>) {
+    let theme = &state.theme;
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::hover());
+    let label = Rect::from_min_size(rect.min, vec2(LABEL, ROW));
+    ui.scope_builder(
+        egui::UiBuilder::new().max_rect(label).layout(egui::Layout::left_to_right(egui::Align::Center)),
+        |ui| {
+            let name = format!("Go to {} in the timeline", row.label);
+            if link(ui, &row.label, metrics::TRACK_FONT, theme.ui.text, &name).clicked() {
+                messages.push(Message::ShowSpan(Some(row.rank), row.span));
+            }
+        },
+    );
+    let bars = Rect::from_min_max(pos2(label.right(), rect.top()), pos2(rect.right() - TOTAL, rect.bottom()));
+    let bars = Rect::from_center_size(bars.center(), vec2(bars.width(), BAR));
+    let scale = f64::from(bars.width()) / longest as f64;
+    let mut before = 0;
+    for (place, part) in Part::ALL.into_iter().enumerate() {
+        let time = part.duration(&row.partition);
+        let left = bars.left() + (before as f64 * scale) as f32;
+        before += time.0;
+        let right = bars.left() + (before as f64 * scale) as f32;
+        // Part of a pixel cannot be clicked, and would be drawn over its neighbours.
+        if right - left < 0.5 {
+            continue;
+        }
+        let piece = Rect::from_min_max(pos2(left, bars.top()), pos2(right, bars.bottom()));
+        let response = ui.interact(piece, ui.scope_id().with(("part", row.rank.0, place)), Sense::click());
+        let mut color = part.color(theme);
+        if response.hovered() {
+            color = mix(color, theme.ui.text, 0.25);
+        }
+        fill_bar(ui, theme, piece, color, part.is_waiting());
+        if piece.width() > MIN_NUMBER {
+            let on = if part.is_waiting() { theme.ui.text } else { theme.text_on(color) };
+            ui.painter().with_clip_rect(piece.intersect(ui.clip_rect())).text(
+                pos2(piece.left() + 6.0, piece.center().y),
+                egui::Align2::LEFT_CENTER,
+                time.to_string(),
+                bar_font(),
+                on,
+            );
+        }
+        let name = format!("{}: {} {time}", row.label, part.label());
+        response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+        let clicked = response.clicked();
+        response.on_hover_cursor(CursorIcon::PointingHand).on_hover_ui(|ui| {
+            ui.label(&name);
+            let share = time.0 as f64 / row.partition.duration_ns.max(1) as f64;
+            ui.colored_label(theme.ui.dim, format!("{} · {}", percent(share), exact(time)));
+            ui.colored_label(theme.ui.dim, part.meaning());
+        });
+        if clicked {
+            messages.push(Message::ShowPart(Some(row.rank), part));
+        }
+    }
+    let total = Duration(row.partition.duration_ns).to_string();
+    ui.painter().text(
+        pos2(rect.right(), rect.center().y),
+        egui::Align2::RIGHT_CENTER,
+        total,
+        FontId::proportional(metrics::TRACK_FONT),
+        theme.ui.dim,
+    );
+}
+
+fn facts_ui(ui: &mut Ui, state: &State, view: &WindowView) {
+    let theme = &state.theme;
+    let ranks = if view.rows.len() == 1 { "" } else { ", all ranks" };
+    let title = format!("{}{ranks}", view.title);
+    ui.add(egui::Label::new(RichText::new(title).color(theme.ui.text)).truncate());
+    ui.spacing_mut().item_spacing.y = 0.0;
+    let whole = view.mean(|partition| partition.duration_ns);
+    if whole <= 0.0 {
+        ui.colored_label(theme.ui.dim, "Nothing in this range");
+        return;
+    }
+    let share = |value: f64| percent(value / whole);
+    let idle = view.mean(|partition| partition.idle_ns);
+    let exposed = view.mean(|partition| partition.exposed_comm_ns);
+    let hidden = view.mean(|partition| partition.hidden_comm_ns);
+    fact(ui, theme, if view.rows.len() == 1 { "Duration" } else { "Mean duration" }, &duration_f64(whole).to_string());
+    fact(ui, theme, "Some device works", &share(whole - idle));
+    fact(ui, theme, "Computes", &share(view.mean(|partition| partition.compute_ns)));
+    fact(ui, theme, "Exposed communication", &share(exposed));
+    if exposed + hidden > 0.0 {
+        fact(ui, theme, "Communication hidden", &percent(hidden / (exposed + hidden)));
+    }
+    fact(ui, theme, "Exposed copies", &share(view.mean(|partition| partition.exposed_copy_ns)));
+    fact(ui, theme, "Idle", &share(idle));
+    fact(ui, theme, "Idle, host late", &share(view.mean(|partition| partition.idle_by_cause.host_late_ns)));
+}

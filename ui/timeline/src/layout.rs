@@ -1,0 +1,549 @@
+//! The tree of tracks: rank → steps, threads, streams, counters; and the rows each is drawn in.
+//!
+//! Built once per trace; what is folded and where it lies on screen is in `folds.rs`.
+
+use gapless_trace::{
+    CounterId, EventId, EventKind, ProcessKind, RankId, RowId, Timestamp, Trace, Track, TrackId, TrackKind,
+};
+use rayon::prelude::*;
+
+/// Rows of annotations that are gathered below the steps; deeper ones are seen on their thread.
+const ANNOTATION_ROWS: usize = 1;
+
+/// A list of events kept by [`TimelineLayout`]: its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListId(pub u32);
+
+/// What a row draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowSource {
+    /// A row of the trace.
+    Row(RowId),
+    /// Some events of a row of the trace.
+    List(ListId),
+    /// A counter.
+    Counter(CounterId),
+}
+
+/// A row of a track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackRow {
+    /// What it draws.
+    pub source: RowSource,
+    /// Its nesting depth, for its shade.
+    pub depth: u16,
+}
+
+/// What a track is about; also its place among its siblings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TrackGroup {
+    /// Steps and annotations, gathered from the threads.
+    Steps,
+    /// The thread that runs the steps.
+    MainThread,
+    /// Other threads.
+    Thread,
+    /// Python frames of a thread, apart from its operators and calls.
+    Python,
+    /// Asynchronous ranges.
+    Async,
+    /// Work on a device stream, and ranges projected onto it.
+    Stream,
+    /// A stream that only copies and fills.
+    Copies,
+    /// A counter.
+    Counter,
+    /// Marks that are not work: synchronisation, points in time, the profiler's own spans.
+    Marks,
+}
+
+/// A track as it is drawn.
+#[derive(Clone, Debug)]
+pub struct TrackNode {
+    /// Its track; `None` for gathered steps and annotations.
+    pub track: Option<TrackId>,
+    /// What it is about.
+    pub group: TrackGroup,
+    /// Its header.
+    pub label: String,
+    /// More about it, for the tooltip of its header.
+    pub detail: String,
+    /// Its rows, outermost first, lane by lane.
+    pub rows: Vec<TrackRow>,
+    /// Whether it is drawn only when everything is.
+    pub hidden: bool,
+}
+
+/// A rank as it is drawn.
+#[derive(Clone, Debug)]
+pub struct RankNode {
+    /// Its rank.
+    pub rank: RankId,
+    /// Its header.
+    pub label: String,
+    /// Its tracks, in order.
+    pub tracks: Vec<TrackNode>,
+    /// Rows with device work, for the upper line of the folded rank.
+    pub device: Vec<RowSource>,
+    /// Communication kernels, for the lower line of the folded rank.
+    pub communication: Vec<RowSource>,
+}
+
+/// The tree of tracks of a trace.
+#[derive(Clone, Debug, Default)]
+pub struct TimelineLayout {
+    pub(crate) ranks: Vec<RankNode>,
+    lists: Vec<Vec<EventId>>,
+    steps: Vec<EventId>,
+}
+
+impl TimelineLayout {
+    /// The tree of `trace`. Looks at every event's kind once.
+    #[must_use]
+    pub fn new(trace: &Trace) -> Self {
+        let mut layout = Self::default();
+        for (id, rank) in trace.rank_ids() {
+            let mut builder = RankBuilder { trace, lists: &mut layout.lists, steps: Vec::new() };
+            let node = builder.build(id, rank.label());
+            if layout.steps.is_empty() {
+                layout.steps = builder.steps;
+            }
+            layout.ranks.push(node);
+        }
+        layout
+    }
+
+    /// Ranks in order.
+    #[must_use]
+    pub fn ranks(&self) -> &[RankNode] {
+        &self.ranks
+    }
+
+    /// The events of a list, by start.
+    #[must_use]
+    pub fn list(&self, id: ListId) -> &[EventId] {
+        self.lists.get(id.0 as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Number of lists.
+    #[must_use]
+    pub fn lists(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// The steps of the first rank that has any, ascending: boundaries drawn over all tracks.
+    #[must_use]
+    pub fn steps(&self) -> &[EventId] {
+        &self.steps
+    }
+
+    /// Where an event is drawn: the place of its rank, of its track in the rank, and of its row in the track.
+    /// O(tracks of the rank + log events).
+    #[must_use]
+    pub fn find(&self, trace: &Trace, event: EventId) -> Option<(usize, usize, usize)> {
+        let (row, placed) = trace.row_of(event)?;
+        let rank = trace.track(placed.track)?.rank.index();
+        let nodes = self.ranks.get(rank)?.tracks.iter().zip(0..).filter(|(node, _)| node.track == Some(placed.track));
+        for (node, track) in nodes {
+            let inner = node.rows.iter().position(|entry| match entry.source {
+                RowSource::Row(own) => own == row,
+                RowSource::List(list) => self.position(trace, list, event).is_some(),
+                RowSource::Counter(_) => false,
+            });
+            if let Some(inner) = inner {
+                return Some((rank, track, inner));
+            }
+        }
+        None
+    }
+
+    /// The place of an event in a list. O(log events), and linear in events that start at once.
+    pub(crate) fn position(&self, trace: &Trace, list: ListId, event: EventId) -> Option<usize> {
+        let ids = self.list(list);
+        let start = trace.event(event).start;
+        let first = ids.partition_point(|&id| trace.event(id).start < start);
+        let same_start = ids.get(first..)?.iter().take_while(|&&id| trace.event(id).start == start);
+        same_start.zip(first..).find(|(id, _)| **id == event).map(|(_, place)| place)
+    }
+
+    /// Whether a row of the trace is drawn as it is; of other rows, lists are.
+    pub(crate) fn drawn_rows(&self, trace: &Trace) -> Vec<bool> {
+        let mut drawn = vec![false; trace.rows().len()];
+        let tracks = self.ranks.iter().flat_map(|rank| &rank.tracks).flat_map(|node| &node.rows).map(|row| row.source);
+        let summaries = self.ranks.iter().flat_map(|rank| rank.device.iter().chain(&rank.communication)).copied();
+        for source in tracks.chain(summaries) {
+            if let RowSource::Row(row) = source
+                && let Some(entry) = drawn.get_mut(row.index())
+            {
+                *entry = true;
+            }
+        }
+        drawn
+    }
+}
+
+struct RankBuilder<'a> {
+    trace: &'a Trace,
+    lists: &'a mut Vec<Vec<EventId>>,
+    steps: Vec<EventId>,
+}
+
+/// What a row of device work consists of.
+#[derive(Clone, Copy, Default)]
+struct Mixture {
+    events: usize,
+    copies: usize,
+    communication: usize,
+}
+
+impl RankBuilder<'_> {
+    fn build(&mut self, rank: RankId, label: String) -> RankNode {
+        let trace = self.trace;
+        let main = self.main_thread(rank);
+        let mut tracks: Vec<(SortKey, TrackNode)> = Vec::new();
+        let mut device = Vec::new();
+        let mut communication = Vec::new();
+        for (id, track) in trace.tracks_of(rank) {
+            let mut copies_only = false;
+            if track.kind == TrackKind::Stream {
+                let mut whole = Mixture::default();
+                for index in track.rows.clone() {
+                    let mixture = self.mixture(RowId(index));
+                    whole.events += mixture.events;
+                    whole.copies += mixture.copies;
+                    device.push(RowSource::Row(RowId(index)));
+                    communication.extend(self.communication(RowId(index), mixture));
+                }
+                copies_only = whole.events > 0 && whole.copies == whole.events;
+            }
+            let group = group_of(track.kind, main == Some(id), copies_only);
+            let mut node = self.track_node(id, track, group);
+            let key = self.sort_key(track, group, id);
+            if track.kind == TrackKind::Thread
+                && let Some((rows, python)) = self.split_python(track)
+            {
+                node.rows = rows;
+                let label = format!("{} · Python", node.label);
+                let detail = format!("Python frames of {}", node.detail);
+                let python = TrackNode { group: TrackGroup::Python, label, detail, rows: python, ..node.clone() };
+                tracks.push((SortKey { python: true, ..key }, python));
+            }
+            tracks.push((key, node));
+        }
+        tracks.sort_by_key(|entry| entry.0);
+        let mut nodes: Vec<TrackNode> = tracks.into_iter().map(|(_, node)| node).collect();
+        name_twins_apart(trace, &mut nodes);
+        if let Some(steps) = main.and_then(|main| self.steps_node(main)) {
+            nodes.insert(0, steps);
+        }
+        RankNode { rank, label, tracks: nodes, device, communication }
+    }
+
+    fn kinds(&self, row: RowId) -> &[EventKind] {
+        let range = self.trace.rows().get(row.index()).map_or(0..0, gapless_trace::Row::indices);
+        self.trace.events().kinds().get(range).unwrap_or_default()
+    }
+
+    fn mixture(&self, row: RowId) -> Mixture {
+        let kinds = self.kinds(row);
+        let count = |matches: fn(EventKind) -> bool| kinds.iter().filter(|&&kind| matches(kind)).count();
+        Mixture {
+            events: kinds.len(),
+            copies: count(EventKind::is_copy),
+            communication: count(EventKind::is_communication),
+        }
+    }
+
+    /// The communication kernels of a row: the row itself where there is nothing else in it.
+    fn communication(&mut self, row: RowId, mixture: Mixture) -> Option<RowSource> {
+        if mixture.communication == 0 {
+            return None;
+        }
+        if mixture.communication == mixture.events {
+            return Some(RowSource::Row(row));
+        }
+        Some(self.list_of(row, EventKind::is_communication))
+    }
+
+    fn list_of(&mut self, row: RowId, matches: fn(EventKind) -> bool) -> RowSource {
+        let first = self.trace.rows().get(row.index()).map_or(0, |row| row.events.start);
+        let kinds = self.kinds(row).iter().zip(first..);
+        let list = kinds.filter(|(kind, _)| matches(**kind)).map(|(_, id)| EventId(id)).collect();
+        self.lists.push(list);
+        RowSource::List(ListId(self.lists.len() as u32 - 1))
+    }
+
+    /// Rows of a thread without Python frames, nested anew, and rows of its Python frames; `None` if it has no such
+    /// mixture. Stacks of Python are so deep that between their frames the operators could not be found.
+    fn split_python(&mut self, track: &Track) -> Option<(Vec<TrackRow>, Vec<TrackRow>)> {
+        let is_python = |kind: &EventKind| *kind == EventKind::PythonFunction;
+        let range = track.events.start as usize..track.events.end as usize;
+        let kinds = self.trace.events().kinds().get(range)?;
+        if kinds.iter().all(is_python) || !kinds.iter().any(is_python) {
+            return None;
+        }
+        let python_rows: Vec<u32> =
+            track.rows.clone().filter(|&row| self.kinds(RowId(row)).iter().any(is_python)).collect();
+        let python: Vec<TrackRow> = python_rows
+            .into_iter()
+            .map(|row| self.list_of(RowId(row), |kind| kind == EventKind::PythonFunction))
+            .zip(0..)
+            .map(|(source, depth)| TrackRow { source, depth })
+            .collect();
+        let rows = self.trace.rows_of(track);
+        let mut others = Vec::new();
+        for lane in 0..track.lanes {
+            let mut nested: Vec<Vec<EventId>> = Vec::new();
+            let in_lane = rows.iter().filter(|row| row.lane == lane);
+            let events = in_lane.flat_map(|row| row.events.clone().map(move |id| (EventId(id), row.depth)));
+            let mut sorted: Vec<_> = events
+                .map(|(id, depth)| (self.trace.event(id), depth))
+                .filter(|(event, _)| !is_python(&event.kind))
+                .map(|(event, depth)| (event.start, depth, event.end(), event.id))
+                .collect();
+            sorted.par_sort_unstable_by_key(|&(start, depth, ..)| (start, depth));
+            // The events that enclose the present one, outermost first: depth and end.
+            let mut open: Vec<(u16, Timestamp)> = Vec::new();
+            for (start, depth, end, id) in sorted {
+                while open.last().is_some_and(|&(above, until)| above >= depth || until <= start) {
+                    open.pop();
+                }
+                match nested.get_mut(open.len()) {
+                    Some(row) => row.push(id),
+                    None => nested.push(vec![id]),
+                }
+                open.push((depth, end));
+            }
+            for (list, depth) in nested.into_iter().zip(0..) {
+                self.lists.push(list);
+                let source = RowSource::List(ListId(self.lists.len() as u32 - 1));
+                others.push(TrackRow { source, depth });
+            }
+        }
+        Some((others, python))
+    }
+
+    /// The thread with the most steps, else with the most events.
+    fn main_thread(&self, rank: RankId) -> Option<TrackId> {
+        let threads = self.trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::Thread);
+        let score = |track: &Track| {
+            let rows = track.rows.clone().map(RowId);
+            let steps: usize =
+                rows.map(|row| self.kinds(row).iter().filter(|&&kind| kind == EventKind::Step).count()).sum();
+            (steps, track.events.len())
+        };
+        // The first of equals, so that the order of the file decides.
+        let (best, _) = threads.map(|(id, track)| (id, score(track))).reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+        Some(best)
+    }
+
+    fn steps_node(&mut self, main: TrackId) -> Option<TrackNode> {
+        let rows = self.trace.track(main)?.rows.clone();
+        let is_step = |kind| kind == EventKind::Step;
+        let is_annotation = |kind| kind == EventKind::Annotation;
+        let count = |row: u32, matches: fn(EventKind) -> bool| {
+            self.kinds(RowId(row)).iter().filter(|&&kind| matches(kind)).count()
+        };
+        let steps = rows.clone().max_by_key(|&row| (count(row, is_step), std::cmp::Reverse(row)));
+        let steps = steps.filter(|&row| count(row, is_step) > 0);
+        let annotations: Vec<u32> = rows.filter(|&row| count(row, is_annotation) > 0).take(ANNOTATION_ROWS).collect();
+        let mut sources = Vec::new();
+        if let Some(row) = steps {
+            let source = self.list_of(RowId(row), is_step);
+            self.steps = self.lists.last().cloned().unwrap_or_default();
+            sources.push(source);
+        }
+        sources.extend(annotations.into_iter().map(|row| self.list_of(RowId(row), is_annotation)));
+        if sources.is_empty() {
+            return None;
+        }
+        let rows =
+            sources.into_iter().zip(0..).map(|(source, depth)| TrackRow { source, depth: depth.min(1) }).collect();
+        Some(TrackNode {
+            track: None,
+            group: TrackGroup::Steps,
+            label: "Steps and annotations".to_owned(),
+            detail: "Steps and named ranges of the main thread".to_owned(),
+            rows,
+            hidden: false,
+        })
+    }
+
+    fn track_node(&self, id: TrackId, track: &Track, group: TrackGroup) -> TrackNode {
+        let trace = self.trace;
+        let full = trace.track_label(id);
+        let rows: Vec<TrackRow> = match track.counter {
+            Some(counter) => vec![TrackRow { source: RowSource::Counter(counter), depth: 0 }],
+            None => {
+                let depth = |index: u32| trace.rows().get(index as usize).map_or(0, |row| row.depth);
+                track
+                    .rows
+                    .clone()
+                    .map(|row| TrackRow { source: RowSource::Row(RowId(row)), depth: depth(row) })
+                    .collect()
+            }
+        };
+        let counter_empty =
+            |id: CounterId| trace.counters().get(id.index()).is_none_or(|series| series.times.is_empty());
+        let empty = track.counter.map_or(track.events.is_empty(), counter_empty);
+        let process = trace.process(track.process);
+        let process_name = process.map(|process| trace.text(process.name).trim()).unwrap_or_default();
+        let device = process.and_then(|process| match process.kind {
+            ProcessKind::Device(number) => Some(number),
+            ProcessKind::Host | ProcessKind::Virtual => None,
+        });
+        let label = match (group, device) {
+            (TrackGroup::MainThread, _) => "main thread".to_owned(),
+            (TrackGroup::Thread, _) => short_thread_name(&full).to_owned(),
+            (TrackGroup::Copies, Some(device)) => format!("GPU {device} · {full} copies"),
+            (TrackGroup::Copies, None) => format!("{full} copies"),
+            (TrackGroup::Stream | TrackGroup::Marks, Some(device)) => format!("GPU {device} · {full}"),
+            _ => full.clone(),
+        };
+        let detail = if process_name.is_empty() { full } else { format!("{full} of {process_name}") };
+        TrackNode { track: Some(id), group, label, detail, rows, hidden: empty || group == TrackGroup::Marks }
+    }
+
+    fn sort_key(&self, track: &Track, group: TrackGroup, id: TrackId) -> SortKey {
+        let process = self.trace.process(track.process);
+        let device = process.map_or(0, |process| match process.kind {
+            ProcessKind::Device(number) => i64::from(number),
+            ProcessKind::Host | ProcessKind::Virtual => -1,
+        });
+        // Streams of a device stand together, copies last; everything else stands by group.
+        let is_device = matches!(group, TrackGroup::Stream | TrackGroup::Copies);
+        let area = if is_device { TrackGroup::Stream } else { group };
+        SortKey {
+            area,
+            device: if is_device { device } else { 0 },
+            copies: group == TrackGroup::Copies,
+            stream: if is_device { track.stream().unwrap_or(i64::MAX) } else { 0 },
+            work: track.kind == TrackKind::Stream,
+            order: id,
+            python: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct SortKey {
+    area: TrackGroup,
+    device: i64,
+    copies: bool,
+    stream: i64,
+    work: bool,
+    order: TrackId,
+    python: bool,
+}
+
+fn group_of(kind: TrackKind, is_main: bool, copies_only: bool) -> TrackGroup {
+    match kind {
+        TrackKind::Thread if is_main => TrackGroup::MainThread,
+        TrackKind::Thread => TrackGroup::Thread,
+        TrackKind::Async => TrackGroup::Async,
+        TrackKind::Stream if copies_only => TrackGroup::Copies,
+        TrackKind::Stream | TrackKind::StreamAnnotations => TrackGroup::Stream,
+        TrackKind::Counter => TrackGroup::Counter,
+        TrackKind::ThreadInstants | TrackKind::StreamSyncs | TrackKind::ProfilerSpans => TrackGroup::Marks,
+    }
+}
+
+/// `pt_autograd_0` of Kineto's `thread 4711 (pt_autograd_0)`; other names stay.
+fn short_thread_name(full: &str) -> &str {
+    let inner = full.strip_suffix(')').and_then(|name| name.split_once(" (")).map(|(_, inner)| inner);
+    inner.filter(|inner| full.starts_with("thread ") && !inner.trim().is_empty()).unwrap_or(full)
+}
+
+/// Adds the thread id where several threads have one name.
+fn name_twins_apart(trace: &Trace, nodes: &mut [TrackNode]) {
+    let labels: Vec<String> = nodes.iter().map(|node| node.label.clone()).collect();
+    for node in nodes.iter_mut().filter(|node| node.group == TrackGroup::Thread) {
+        let twins = labels.iter().filter(|&label| *label == node.label).count();
+        if twins > 1
+            && let Some(track) = node.track.and_then(|id| trace.track(id))
+        {
+            node.label = format!("{} · {}", node.label, trace.raw_id_text(track.tid));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn tracks_stand_in_the_order_one_reads_them() {
+        let trace = fixtures::training(2, 3);
+        let layout = TimelineLayout::new(&trace);
+        let labels: Vec<&str> =
+            layout.ranks()[0].tracks.iter().filter(|node| !node.hidden).map(|node| node.label.as_str()).collect();
+        assert_eq!(
+            labels,
+            [
+                "Steps and annotations",
+                "main thread",
+                "pt_autograd_0",
+                "GPU 0 · stream 7",
+                "GPU 0 · stream 24",
+                "GPU 0 · stream 20 copies",
+                "memory allocated"
+            ]
+        );
+    }
+
+    #[test]
+    fn operators_are_nested_without_the_python_frames_between_them() {
+        let trace = fixtures::python_stack(3);
+        let layout = TimelineLayout::new(&trace);
+        let tracks = &layout.ranks()[0].tracks;
+        let labels: Vec<&str> = tracks.iter().map(|node| node.label.as_str()).collect();
+        assert_eq!(labels, ["Steps and annotations", "main thread", "main thread · Python"]);
+        let names = |node: &TrackNode| -> Vec<Vec<&str>> {
+            let of = |row: &TrackRow| {
+                let RowSource::List(list) = row.source else { unreachable!("a list") };
+                let mut names: Vec<&str> = layout.list(list).iter().map(|&id| trace.name(id)).collect();
+                names.dedup();
+                names
+            };
+            node.rows.iter().map(of).collect()
+        };
+        let rows = names(&tracks[1]);
+        assert_eq!(rows[0], ["ProfilerStep#0", "ProfilerStep#1", "ProfilerStep#2"]);
+        assert_eq!(rows[1].iter().take(2).copied().collect::<Vec<_>>(), ["aten::linear", "aten::relu"]);
+        assert_eq!(rows[2], ["aten::addmm"]);
+        assert_eq!(rows[3], ["cudaLaunchKernel"]);
+        assert_eq!(rows.len(), 4);
+        assert_eq!(names(&tracks[2]).len(), 10);
+        // Every event is drawn once, on the row that find names.
+        for id in (0..trace.events().len() as u32).map(EventId) {
+            let (rank, track, inner) = layout.find(&trace, id).unwrap();
+            let RowSource::List(list) = layout.ranks()[rank].tracks[track].rows[inner].source else { unreachable!() };
+            assert!(layout.list(list).contains(&id));
+        }
+        // Rows are drawn as sequences: no event of a row overlaps the next.
+        for row in tracks.iter().flat_map(|node| &node.rows) {
+            let RowSource::List(list) = row.source else { continue };
+            assert!(layout.list(list).windows(2).all(|pair| trace.event(pair[0]).end() <= trace.event(pair[1]).start));
+        }
+    }
+
+    #[test]
+    fn steps_and_communication_are_gathered() {
+        let trace = fixtures::training(1, 4);
+        let layout = TimelineLayout::new(&trace);
+        assert_eq!(layout.steps().len(), 4);
+        assert!(layout.steps().iter().all(|&id| trace.event(id).kind == EventKind::Step));
+        let rank = &layout.ranks()[0];
+        assert_eq!(rank.communication.len(), 1, "all on one stream: {:?}", rank.communication);
+        assert_eq!(rank.device.len(), 3);
+    }
+
+    #[test]
+    fn thread_names_lose_what_every_name_has() {
+        assert_eq!(short_thread_name("thread 4711 (pt_autograd_0)"), "pt_autograd_0");
+        assert_eq!(short_thread_name("thread 4711"), "thread 4711");
+        assert_eq!(short_thread_name("loader (2)"), "loader (2)");
+        assert_eq!(short_thread_name("thread 1 ( )"), "thread 1 ( )");
+    }
+}

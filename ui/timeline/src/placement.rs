@@ -1,0 +1,307 @@
+//! What is folded, and where everything lies from top to bottom.
+
+use rustc_hash::FxHashMap;
+
+use gapless_trace::{EventId, RankId, Trace};
+
+use crate::layout::{RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode};
+use crate::theme::metrics;
+
+/// How much of a track is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrackFold {
+    /// Its outermost row.
+    Folded,
+    /// Its rows down to the depth of [`ViewOptions::max_depth`](crate::ViewOptions::max_depth).
+    #[default]
+    Capped,
+    /// All its rows.
+    Full,
+}
+
+/// What is folded and what is open.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Folds {
+    /// By place of the rank.
+    open: Vec<bool>,
+    /// By place of the rank and of the track in it.
+    tracks: FxHashMap<(usize, usize), TrackFold>,
+    /// Changes with every change.
+    pub revision: u64,
+}
+
+impl Folds {
+    /// The first rank open, the others folded.
+    pub fn new(layout: &TimelineLayout) -> Self {
+        Self { open: (0..layout.ranks().len()).map(|rank| rank == 0).collect(), ..Self::default() }
+    }
+
+    pub fn is_open(&self, rank: usize) -> bool {
+        self.open.get(rank).copied().unwrap_or(false)
+    }
+
+    pub fn set_open(&mut self, rank: usize, open: bool) {
+        if let Some(entry) = self.open.get_mut(rank) {
+            *entry = open;
+            self.revision += 1;
+        }
+    }
+
+    pub fn set_all_open(&mut self, open: bool) {
+        self.open.fill(open);
+        self.revision += 1;
+    }
+
+    /// Python frames are folded until they are asked for.
+    pub fn track(&self, rank: usize, track: usize, group: TrackGroup) -> TrackFold {
+        let initial = if group == TrackGroup::Python { TrackFold::Folded } else { TrackFold::default() };
+        self.tracks.get(&(rank, track)).copied().unwrap_or(initial)
+    }
+
+    pub fn set_track(&mut self, rank: usize, track: usize, fold: TrackFold) {
+        self.tracks.insert((rank, track), fold);
+        self.revision += 1;
+    }
+}
+
+/// What a block shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum BlockItem {
+    /// The heading of an open rank, by its place.
+    RankHeading(usize),
+    /// A folded rank, by its place.
+    FoldedRank(usize),
+    /// A track: places of the rank and of the track in it.
+    Track(usize, usize),
+}
+
+/// Something with a header, from top to bottom.
+#[derive(Clone, Debug)]
+pub(crate) struct PlacedBlock {
+    pub item: BlockItem,
+    pub y: f32,
+    pub height: f32,
+    /// Its rows in [`Placement::rows`].
+    pub rows: std::ops::Range<usize>,
+    /// Rows that the depth limit or folding hides.
+    pub hidden_rows: usize,
+}
+
+/// What a row draws.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum RowContent {
+    /// A row of a track.
+    Source(RowSource),
+    /// Device work of a folded rank, by its place.
+    Device(usize),
+    /// Communication of a folded rank, by its place.
+    Communication(usize),
+}
+
+/// A row on its place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct PlacedRow {
+    pub content: RowContent,
+    pub rank: RankId,
+    pub depth: u16,
+    pub y: f32,
+    pub height: f32,
+}
+
+/// Blocks and rows from top to bottom, y ascending from 0.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Placement {
+    pub blocks: Vec<PlacedBlock>,
+    pub rows: Vec<PlacedRow>,
+    pub height: f32,
+}
+
+impl Placement {
+    /// The steps of the first rank that has any: they stay on top. And everything else.
+    pub fn new(layout: &TimelineLayout, folds: &Folds, show_hidden: bool, max_depth: u16) -> (Self, Self) {
+        let (mut pinned, mut scrolled) = (Self::default(), Self::default());
+        for (place, rank) in layout.ranks().iter().enumerate() {
+            let open = folds.is_open(place);
+            if open {
+                scrolled.push_block(BlockItem::RankHeading(place), metrics::RANK_HEADING, 0);
+            } else {
+                scrolled.push_folded(place, rank);
+            }
+            for (track, node) in rank.tracks.iter().enumerate() {
+                let pin = node.group == TrackGroup::Steps && pinned.blocks.is_empty();
+                if pin {
+                    pinned.push_track((place, track), rank, node, TrackFold::Full, max_depth);
+                } else if open && (show_hidden || !node.hidden) {
+                    scrolled.push_track((place, track), rank, node, folds.track(place, track, node.group), max_depth);
+                }
+            }
+            scrolled.height += metrics::SPACE;
+        }
+        (pinned, scrolled)
+    }
+
+    fn push_block(&mut self, item: BlockItem, height: f32, hidden_rows: usize) {
+        let rows = self.rows.len()..self.rows.len();
+        self.blocks.push(PlacedBlock { item, y: self.height, height, rows, hidden_rows });
+        self.height += height;
+    }
+
+    fn push_folded(&mut self, place: usize, node: &RankNode) {
+        let y = self.height;
+        let first = self.rows.len();
+        let mut push = |content, y, height| self.rows.push(PlacedRow { content, rank: node.rank, depth: 0, y, height });
+        push(RowContent::Device(place), y + 2.0, 11.0);
+        push(RowContent::Communication(place), y + 14.0, 6.0);
+        self.push_block(BlockItem::FoldedRank(place), metrics::FOLDED_RANK, 0);
+        if let Some(block) = self.blocks.last_mut() {
+            block.rows.start = first;
+        }
+    }
+
+    fn push_track(
+        &mut self,
+        places: (usize, usize),
+        rank: &RankNode,
+        node: &TrackNode,
+        fold: TrackFold,
+        max_depth: u16,
+    ) {
+        let y = self.height;
+        let first = self.rows.len();
+        let mut height = 0.0;
+        for (place, row) in node.rows.iter().enumerate() {
+            let shown = match fold {
+                TrackFold::Folded => place == 0,
+                TrackFold::Capped => row.depth < max_depth.max(1),
+                TrackFold::Full => true,
+            };
+            if !shown {
+                continue;
+            }
+            let row_height = row_height(node.group, place);
+            self.rows.push(PlacedRow {
+                content: RowContent::Source(row.source),
+                rank: rank.rank,
+                depth: row.depth,
+                y: y + height,
+                height: row_height,
+            });
+            height += row_height;
+        }
+        let shown = self.rows.len() - first;
+        self.push_block(BlockItem::Track(places.0, places.1), height, node.rows.len() - shown);
+        if let Some(block) = self.blocks.last_mut() {
+            block.rows.start = first;
+        }
+        self.height += metrics::SPACE;
+    }
+
+    /// The blocks that touch `[top, bottom)`.
+    pub fn blocks_in(&self, top: f32, bottom: f32) -> &[PlacedBlock] {
+        let first = self.blocks.partition_point(|block| block.y + block.height <= top);
+        let last = self.blocks.partition_point(|block| block.y < bottom);
+        self.blocks.get(first..last.max(first)).unwrap_or_default()
+    }
+
+    /// The rows that touch `[top, bottom)`.
+    pub fn rows_in(&self, top: f32, bottom: f32) -> &[PlacedRow] {
+        let first = self.rows.partition_point(|row| row.y + row.height <= top);
+        let last = self.rows.partition_point(|row| row.y < bottom);
+        self.rows.get(first..last.max(first)).unwrap_or_default()
+    }
+
+    /// The row at `y`.
+    pub fn row_at(&self, y: f32) -> Option<&PlacedRow> {
+        let place = self.rows.partition_point(|row| row.y + row.height <= y);
+        self.rows.get(place).filter(|row| row.y <= y)
+    }
+
+    /// The row that shows an event: its own, else the nearest above it that is shown, else its folded rank's.
+    pub fn row_of(&self, trace: &Trace, layout: &TimelineLayout, event: EventId) -> Option<&PlacedRow> {
+        let (rank, track, inner) = layout.find(trace, event)?;
+        let source = layout.ranks().get(rank)?.tracks.get(track)?.rows.get(inner)?.source;
+        let block = self.blocks.iter().find(|block| match block.item {
+            BlockItem::FoldedRank(place) => place == rank,
+            BlockItem::Track(of, place) => of == rank && place == track,
+            BlockItem::RankHeading(_) => false,
+        })?;
+        let rows = self.rows.get(block.rows.clone())?;
+        if let BlockItem::FoldedRank(_) = block.item {
+            let line = usize::from(trace.event(event).kind.is_communication());
+            return rows.get(line);
+        }
+        let own = rows.iter().find(|placed| placed.content == RowContent::Source(source));
+        own.or_else(|| rows.get(inner.min(rows.len().saturating_sub(1))))
+    }
+}
+
+fn row_height(group: TrackGroup, place: usize) -> f32 {
+    match group {
+        TrackGroup::Counter => metrics::COUNTER_ROW,
+        TrackGroup::Copies => metrics::COPY_ROW,
+        _ if place == 0 => metrics::TRACK_ROW,
+        _ => metrics::DEPTH_ROW,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use gapless_trace::EventKind;
+
+    fn placed(show_hidden: bool, fold: impl FnOnce(&mut Folds)) -> (Placement, Placement, Trace) {
+        let trace = fixtures::training(3, 2);
+        let layout = TimelineLayout::new(&trace);
+        let mut folds = Folds::new(&layout);
+        fold(&mut folds);
+        let (pinned, scrolled) = Placement::new(&layout, &folds, show_hidden, 8);
+        (pinned, scrolled, trace)
+    }
+
+    #[test]
+    fn blocks_do_not_overlap_and_rows_lie_in_their_blocks() {
+        let (_, placement, _) = placed(true, |folds| folds.set_open(2, true));
+        for pair in placement.blocks.windows(2) {
+            assert!(pair[0].y + pair[0].height <= pair[1].y, "{pair:?}");
+        }
+        for block in &placement.blocks {
+            for row in &placement.rows[block.rows.clone()] {
+                assert!(row.y >= block.y && row.y + row.height <= block.y + block.height, "{row:?} in {block:?}");
+            }
+        }
+        assert!(placement.rows.windows(2).all(|pair| pair[0].y + pair[0].height <= pair[1].y));
+    }
+
+    #[test]
+    fn folded_ranks_have_two_lines_and_steps_stay_on_top() {
+        let (pinned, placement, _) = placed(false, |_| {});
+        assert_eq!(pinned.blocks.len(), 1);
+        let folded = placement.blocks.iter().filter(|block| matches!(block.item, BlockItem::FoldedRank(_)));
+        assert!(folded.clone().all(|block| block.rows.len() == 2 && block.height == metrics::FOLDED_RANK));
+        assert_eq!(folded.count(), 2);
+    }
+
+    #[test]
+    fn every_event_has_a_row_wherever_it_is_folded() {
+        let (_, placement, trace) = placed(true, |folds| folds.set_track(0, 1, TrackFold::Folded));
+        let layout = TimelineLayout::new(&trace);
+        for (id, track) in trace.track_ids() {
+            for event in track.event_ids() {
+                let row = placement.row_of(&trace, &layout, event).unwrap();
+                let open = track.rank.0 == 0;
+                assert_eq!(open, matches!(row.content, RowContent::Source(_)), "{id:?}");
+                if !open && trace.event(event).kind == EventKind::Collective {
+                    assert!(matches!(row.content, RowContent::Communication(_)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hidden_tracks_appear_on_demand() {
+        let (_, few, _) = placed(false, |_| {});
+        let (_, all, _) = placed(true, |_| {});
+        assert!(all.blocks.len() > few.blocks.len());
+    }
+}
