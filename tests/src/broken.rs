@@ -332,7 +332,7 @@ impl Maker {
         {
             self.change(&format!("{what} among the events"), text.into(), Fate::Gone, &[(EventNotObject, 1)]);
         }
-        self.change("an empty object among the events", b"{}".to_vec(), Fate::Gone, &[(NoPhase, 1)]);
+        self.change("an empty object among the events", b"{}".to_vec(), Fate::Gone, &[(WarningKind::EmptyEvent, 1)]);
         let phase = |to: &[u8]| replaced(&event, b"\"ph\": \"X\"", to);
         self.change("an event without phase", phase(b"\"hp\": \"X\""), Fate::Gone, &[(NoPhase, 1)]);
         self.change("a phase that nobody knows", phase(b"\"ph\": \"?\""), Fate::Gone, &[(UnknownPhase, 1)]);

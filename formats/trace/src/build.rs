@@ -409,9 +409,6 @@ fn merge(parts: Vec<TracePart>, built: Vec<Built>, strings: StringTable) -> Trac
         trace.rows.append(&mut rank.rows);
         trace.counters.append(&mut rank.counters);
         append_events(&mut trace.events, rank.events);
-        // Ends without begin and flow points on nothing were read, but nothing of them is kept.
-        let unkept = [WarningKind::EndWithoutBegin, WarningKind::FlowUnbound].map(|kind| rank.warnings.count(kind));
-        part.source.file_events = part.source.file_events.saturating_sub(unkept.iter().sum());
         part.warnings.merge(rank.warnings);
         part.warnings.set_source(source);
         trace.warnings.merge(part.warnings);

@@ -39,7 +39,8 @@ pub struct Source {
     pub file_bytes: u64,
     /// Bytes of text after decompression.
     pub text_bytes: u64,
-    /// Events in the file, of whatever phase, the dropped ones not counted.
+    /// Events of whatever phase that were read. An end without a begin and a flow point on no event were read too,
+    /// though nothing of them is kept but their count in the warnings.
     pub file_events: u64,
 }
 

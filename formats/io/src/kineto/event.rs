@@ -7,19 +7,20 @@ use gapless_trace::{
 use rustc_hash::FxHashMap;
 
 use super::args::{parse_object, parse_value};
-use super::category::{is_launch_flow, is_point_to_point, issues_collective, kind_of_category, refine, track_kind};
+use super::category::{is_launch_flow, is_point_to_point, kind_of_category, refine, track_kind};
 use super::intern::Interner;
 use super::pieces::Text;
-use super::resync::{args_end_before, list_end, next_event};
+use super::resync::{list_end, next_event};
 use super::scan::{Cursor, Nanos, RawStr};
+use super::wanted::Wanted;
 
 /// Absent correlation or external id.
-const NO_ID: u32 = u32::MAX;
+pub(super) const NO_ID: u32 = u32::MAX;
 /// Times beyond this are dropped, so that a base and a duration can be added without overflow.
 const FARTHEST_NS: i64 = i64::MAX / 4;
 
 /// Keys of an event that may stand once.
-mod seen {
+pub(super) mod seen {
     pub const PH: u16 = 1;
     pub const CAT: u16 = 2;
     pub const NAME: u16 = 4;
@@ -31,52 +32,31 @@ mod seen {
     pub const ID: u16 = 256;
 }
 
-/// Arguments that analysis needs for every event.
-#[derive(Clone, Copy, Default)]
-struct Wanted<'a> {
-    correlation: Option<u64>,
-    external: Option<u64>,
-    bytes: Option<u64>,
-    wide: bool,
-    collective: Option<RawStr<'a>>,
-    dtype: Option<RawStr<'a>>,
-    group: Option<RawStr<'a>>,
-    group_desc: Option<RawStr<'a>>,
-    in_elems: Option<u64>,
-    out_elems: Option<u64>,
-    group_size: Option<u64>,
-    seq: Option<u64>,
-    allocated: Option<u64>,
-    reserved: Option<u64>,
-    device_type: Option<u64>,
-    device: Option<u64>,
-}
-
 /// An event as far as it is read.
-struct Fields<'a> {
-    offset: u64,
-    seen: u16,
-    phase: u8,
-    has_phase: bool,
-    is_empty: bool,
-    name: StrId,
-    name_raw: &'a [u8],
-    category: usize,
-    pid: RawId,
-    tid: RawId,
-    time: Nanos,
-    dur: Nanos,
-    id: RawId,
-    args: std::ops::Range<usize>,
-    wanted: Wanted<'a>,
+pub(super) struct Fields<'a> {
+    pub offset: u64,
+    pub seen: u16,
+    pub phase: u8,
+    pub has_phase: bool,
+    pub is_empty: bool,
+    pub name: StrId,
+    pub name_raw: &'a [u8],
+    pub category: usize,
+    pub pid: RawId,
+    pub tid: RawId,
+    pub time: Nanos,
+    pub dur: Nanos,
+    pub id: RawId,
+    pub args: std::ops::Range<usize>,
+    pub wanted: Wanted<'a>,
 }
 
 /// A category of the chunk.
-struct Category<'a> {
-    raw: &'a [u8],
-    id: StrId,
-    kind: EventKind,
-    is_launch_flow: bool,
+pub(super) struct Category<'a> {
+    pub raw: &'a [u8],
+    pub id: StrId,
+    pub kind: EventKind,
+    pub is_launch_flow: bool,
 }
 
 /// Parses events of `cursor.bytes`, whose first byte stands at `base` in the source.
@@ -84,10 +64,10 @@ pub(crate) struct EventParser<'a> {
     pub cursor: Cursor<'a>,
     pub chunk: RawChunk,
     base: u64,
-    text: Text,
+    pub(super) text: Text,
     list_end: Option<Option<usize>>,
     names: Interner<'a>,
-    categories: Vec<Category<'a>>,
+    pub(super) categories: Vec<Category<'a>>,
     category_places: FxHashMap<&'a [u8], usize>,
     last_category: usize,
     tracks: FxHashMap<(TrackKind, RawId, RawId), u32>,
@@ -376,118 +356,6 @@ impl<'a> EventParser<'a> {
                 self.cursor.at = outer;
             }
         }
-        Some(())
-    }
-
-    /// The arguments: what analysis needs is picked out, the rest is skipped.
-    #[inline(always)]
-    fn args(&mut self, fields: &mut Fields<'a>) -> Option<()> {
-        let from = self.cursor.at;
-        if self.cursor.peek() != b'{' {
-            self.cursor.skip_value()?;
-            if self.cursor.bytes.get(from..self.cursor.at) != Some(b"null") {
-                self.warn(WarningKind::ArgsNotObject, from);
-            }
-            return Some(());
-        }
-        self.cursor.at += 1;
-        let kind = self.categories.get(fields.category).map_or(EventKind::Other, |category| category.kind);
-        let need = Need::of(kind, fields, self.chunk.strings.get(fields.name));
-        let ok =
-            if need == Need::Nothing { self.cursor.skip_object_rest() } else { self.pick(need, &mut fields.wanted) };
-        let closes = |cursor: &Cursor<'a>| {
-            let mut after = cursor.clone();
-            after.skip_space();
-            matches!(after.peek(), b',' | b'}')
-        };
-        if ok.is_none() || !closes(&self.cursor) {
-            if self.text == Text::Partial {
-                return None;
-            }
-            // A quote that is not escaped turns the rest inside out: take the last braces before the next event.
-            let bytes = self.cursor.bytes;
-            let next = next_event(bytes, from).or_else(|| self.list_end_after(from))?;
-            self.cursor.at = args_end_before(bytes, from, next)?;
-            self.warn(WarningKind::UnescapedQuote, from);
-        }
-        fields.args = from..self.cursor.at;
-        Some(())
-    }
-
-    /// Reads keys until all that `need` names are found, then skips to the end of the object.
-    #[inline(always)]
-    fn pick(&mut self, need: Need, wanted: &mut Wanted<'a>) -> Option<()> {
-        loop {
-            self.cursor.skip_space();
-            match self.cursor.peek() {
-                b'}' => {
-                    self.cursor.at += 1;
-                    return Some(());
-                }
-                b',' => {
-                    self.cursor.at += 1;
-                    continue;
-                }
-                b'"' => {}
-                _ => return None,
-            }
-            let key = self.cursor.string()?.text;
-            self.cursor.skip_space();
-            if !self.cursor.take(b':') {
-                return None;
-            }
-            self.cursor.skip_space();
-            self.pick_value(key, wanted)?;
-            let done = match need {
-                Need::External => wanted.external.is_some(),
-                Need::Launch => wanted.external.is_some() && wanted.correlation.is_some(),
-                Need::Everything | Need::Nothing => false,
-            };
-            if done {
-                return self.cursor.skip_object_rest();
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn pick_value(&mut self, key: &[u8], wanted: &mut Wanted<'a>) -> Option<()> {
-        let number = match key {
-            b"correlation" => &mut wanted.correlation,
-            b"External id" | b"external id" => &mut wanted.external,
-            b"bytes" => &mut wanted.bytes,
-            b"In msg nelems" => &mut wanted.in_elems,
-            b"Out msg nelems" => &mut wanted.out_elems,
-            b"Group size" => &mut wanted.group_size,
-            b"Seq" | b"seq" => &mut wanted.seq,
-            b"Total Allocated" => &mut wanted.allocated,
-            b"Total Reserved" => &mut wanted.reserved,
-            b"Device Type" => &mut wanted.device_type,
-            b"Device Id" => &mut wanted.device,
-            b"Collective name" => return self.pick_text(|wanted| &mut wanted.collective, wanted),
-            b"dtype" => return self.pick_text(|wanted| &mut wanted.dtype, wanted),
-            b"Process Group Name" => return self.pick_text(|wanted| &mut wanted.group, wanted),
-            b"Process Group Description" => return self.pick_text(|wanted| &mut wanted.group_desc, wanted),
-            _ => return self.cursor.skip_value(),
-        };
-        let from = self.cursor.at;
-        *number = self.cursor.unsigned()?;
-        let is_wide = match number {
-            Some(value) => *value >= u64::from(NO_ID),
-            None => self.cursor.bytes.get(from..self.cursor.at).is_some_and(|text| text.iter().all(u8::is_ascii_digit)),
-        };
-        wanted.wide |= is_wide && matches!(key, b"correlation" | b"External id" | b"external id");
-        Some(())
-    }
-
-    fn pick_text(
-        &mut self,
-        field: for<'w> fn(&'w mut Wanted<'a>) -> &'w mut Option<RawStr<'a>>,
-        wanted: &mut Wanted<'a>,
-    ) -> Option<()> {
-        if self.cursor.peek() != b'"' {
-            return self.cursor.skip_value();
-        }
-        *field(wanted) = Some(self.cursor.string()?);
         Some(())
     }
 
@@ -787,31 +655,6 @@ impl<'a> EventParser<'a> {
                 let name = String::from_utf8_lossy(fields.name_raw).into_owned();
                 self.chunk.warnings.add(WarningKind::MetadataUnused, SourceId(0), Some(fields.offset), &name);
             }
-        }
-    }
-}
-
-/// Which arguments are looked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Nothing,
-    External,
-    Launch,
-    Everything,
-}
-
-impl Need {
-    #[inline(always)]
-    fn of(kind: EventKind, fields: &Fields<'_>, name: &str) -> Self {
-        if fields.seen & (seen::PH | seen::CAT | seen::NAME) != seen::PH | seen::CAT | seen::NAME {
-            // Arguments before the category or without one: any of them may matter.
-            return if matches!(fields.phase, b'C' | b'M') { Self::Nothing } else { Self::Everything };
-        }
-        match (fields.phase, kind) {
-            (b'X', EventKind::PythonFunction) | (b'C' | b'M' | b's' | b't' | b'f', _) => Self::Nothing,
-            (b'X', EventKind::Operator | EventKind::Annotation) if !issues_collective(name) => Self::External,
-            (b'X', EventKind::RuntimeCall | EventKind::DriverCall) => Self::Launch,
-            _ => Self::Everything,
         }
     }
 }

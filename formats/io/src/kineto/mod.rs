@@ -14,6 +14,7 @@ mod pieces;
 mod resync;
 mod scan;
 mod text;
+mod wanted;
 
 use gapless_trace::{SourceId, TracePart, WarningKind};
 
