@@ -66,9 +66,15 @@ pub(crate) fn bind_links(built: &mut Built) {
     built.warnings.add_many(WarningKind::DeviceWorkBeforeLaunch, SourceId(0), early, None, "");
 }
 
-/// Binds flow points. Launch flows that a launch link represents are dropped; the others become [`Flow`]s.
-pub(crate) fn bind_flows(mut flows: Vec<RawFlow>, keys: &[TrackKey], built: &mut Built) {
-    if flows.is_empty() {
+/// Binds flow points, given by chunk; `adopt` moves one to the rank's own ids and clock. Launch flows that a launch
+/// link represents, most of all, are dropped where they are; the others become [`Flow`]s.
+pub(crate) fn bind_flows(
+    chunks: &[Vec<RawFlow>],
+    adopt: &(dyn Fn(usize, &RawFlow) -> RawFlow + Sync),
+    keys: &[TrackKey],
+    built: &mut Built,
+) {
+    if chunks.iter().all(Vec::is_empty) {
         return;
     }
     let linked = ids_of(built.links.iter().filter_map(|link| {
@@ -79,20 +85,26 @@ pub(crate) fn bind_flows(mut flows: Vec<RawFlow>, keys: &[TrackKey], built: &mut
         RawId::Int(id) => Some(id),
         _ => None,
     };
-    let started = ids_of(flows.iter().filter(|flow| flow.is_launch && flow.phase == b's').filter_map(int));
-    let mut without_start = (0u64, None);
-    flows.retain(|flow| {
-        let Some(id) = int(flow).filter(|_| flow.is_launch) else { return true };
-        if linked.contains(id) {
-            return false;
-        }
-        if flow.phase == b'f' && !started.contains(id) {
-            without_start = (without_start.0 + 1, without_start.1.or(Some(flow.offset)));
-            return false;
-        }
-        true
-    });
-    let mut rest = flows;
+    let started = ids_of(chunks.iter().flatten().filter(|flow| flow.is_launch && flow.phase == b's').filter_map(int));
+    let of_chunk = |(chunk, flows): (usize, &Vec<RawFlow>)| {
+        let mut without_start = (0u64, None);
+        let rest = flows.iter().filter(|flow| {
+            let Some(id) = int(flow).filter(|_| flow.is_launch) else { return true };
+            if linked.contains(id) {
+                return false;
+            }
+            let has_no_start = flow.phase == b'f' && !started.contains(id);
+            if has_no_start {
+                without_start = (without_start.0 + 1, without_start.1.or(Some(flow.offset)));
+            }
+            !has_no_start
+        });
+        let rest: Vec<RawFlow> = rest.map(|flow| adopt(chunk, flow)).collect();
+        (rest, without_start)
+    };
+    let sifted: Vec<_> = chunks.par_iter().enumerate().map(of_chunk).collect();
+    let without_start = sifted.iter().fold((0, None), |sum, (_, more)| (sum.0 + more.0, sum.1.or(more.1)));
+    let mut rest: Vec<RawFlow> = sifted.into_iter().flat_map(|entry| entry.0).collect();
     built.warnings.add_many(WarningKind::FlowWithoutStart, SourceId(0), without_start.0, without_start.1, "");
 
     // Points of one flow in the order of time; a start comes before an end at the same time.
@@ -101,12 +113,15 @@ pub(crate) fn bind_flows(mut flows: Vec<RawFlow>, keys: &[TrackKey], built: &mut
         b't' => 1,
         _ => 2,
     };
-    rest.sort_by_key(|flow| (flow.category, flow.name, flow.id, flow.time, step(flow.phase)));
+    rest.par_sort_by_key(|flow| (flow.category, flow.name, flow.id, flow.time, step(flow.phase)));
     let siblings = tracks_by_key(keys, built);
+    let bound: Vec<Option<EventId>> = rest.par_iter().map(|point| event_under(built, &siblings, point)).collect();
+    let mut bound = bound.into_iter();
     for points in rest.chunk_by(|a, b| (a.category, a.name, a.id) == (b.category, b.name, b.id)) {
         let mut last: Option<EventId> = None;
         let mut open = false;
         for point in points {
+            let event = bound.next().flatten();
             if point.phase == b's' {
                 if open {
                     built.warnings.add(WarningKind::FlowWithoutEnd, SourceId(0), Some(point.offset), "");
@@ -116,7 +131,7 @@ pub(crate) fn bind_flows(mut flows: Vec<RawFlow>, keys: &[TrackKey], built: &mut
                 built.warnings.add(WarningKind::FlowWithoutStart, SourceId(0), Some(point.offset), "");
                 continue;
             }
-            let Some(event) = event_under(built, &siblings, point) else {
+            let Some(event) = event else {
                 built.warnings.add(WarningKind::FlowUnbound, SourceId(0), Some(point.offset), "");
                 open = point.phase != b'f' && open;
                 continue;

@@ -15,8 +15,8 @@ use crate::part::classify;
 use crate::sort::{Loc, gather, loc, sort_events};
 use crate::{
     ArgsLoc, BuildError, BuildOptions, Collective, CommunicationPatterns, CounterId, CounterSeries, EventId, EventKind,
-    Events, Flow, Process, Rank, RankId, RawChunk, RawId, Row, SourceId, Span, StrId, StringTable, Timestamp, Trace,
-    TracePart, Track, TrackKind, WarningKind, Warnings,
+    Events, Flow, Process, Rank, RankId, RawChunk, RawFlow, RawId, Row, SourceId, Span, StrId, StringTable, Timestamp,
+    Trace, TracePart, Track, TrackKind, WarningKind, Warnings,
 };
 
 /// A key of a track within a rank.
@@ -132,7 +132,7 @@ fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &Kind
     // Everything but the columns moves to the rank's own ids.
     let mut begin_ends = Vec::new();
     let mut asyncs = Vec::new();
-    let mut flows = Vec::new();
+    let mut flows: Vec<Vec<RawFlow>> = Vec::new();
     let mut counters = Vec::new();
     let mut last_ns = i64::MIN;
     let mut track_maps: Vec<Vec<u32>> = Vec::with_capacity(chunks.len());
@@ -156,12 +156,7 @@ fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &Kind
             last_ns = last_ns.max(event.time);
             event
         }));
-        flows.extend(std::mem::take(&mut chunk.flows).into_iter().map(|mut flow| {
-            flow.track = track(flow.track);
-            (flow.name, flow.category) = (remap(map, flow.name), remap(map, flow.category));
-            flow.id = remap_raw(map, flow.id);
-            flow
-        }));
+        flows.push(std::mem::take(&mut chunk.flows));
         counters.extend(std::mem::take(&mut chunk.counters).into_iter().map(|mut sample| {
             sample.pid = remap_raw(map, sample.pid);
             (sample.name, sample.unit) = (remap(map, sample.name), remap(map, sample.unit));
@@ -225,11 +220,20 @@ fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &Kind
     for series in group_counters(counters, base_ns) {
         adopt_counter(series, &process_of_pid, &mut built);
     }
-    for flow in &mut flows {
-        flow.time = flow.time.saturating_add(base_ns);
-    }
     crate::bind::bind_links(&mut built);
-    crate::bind::bind_flows(flows, &keys, &mut built);
+    let adopt = |chunk: usize, flow: &RawFlow| {
+        let map = maps.get(chunk).map_or(&[][..], Vec::as_slice);
+        let track = track_maps.get(chunk).and_then(|tracks| tracks.get(flow.track as usize)).copied();
+        RawFlow {
+            id: remap_raw(map, flow.id),
+            time: flow.time.saturating_add(base_ns),
+            track: track.unwrap_or_default(),
+            category: remap(map, flow.category),
+            name: remap(map, flow.name),
+            ..*flow
+        }
+    };
+    crate::bind::bind_flows(&flows, &adopt, &keys, &mut built);
     crate::bind::note_suspicious_times(&mut built);
     built
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use egui::text::{LayoutJob, TextFormat, TextWrapping};
-use egui::{Align2, Color32, FontId, Galley, Mesh, Painter, Pos2, Rangef, Rect, Stroke, pos2, vec2};
+use egui::{Color32, FontId, Galley, Mesh, Painter, Pos2, Rangef, Rect, Stroke, pos2, vec2};
 use gapless_trace::{Duration, EventId, Span, Timestamp, Trace};
 
 use crate::format::{Ticks, precise, ticks};
@@ -96,7 +96,11 @@ pub(crate) fn paint_ruler(painter: &Painter, theme: &Theme, rect: Rect, view: &V
         let half = ticks.step_ns as f32 / 2.0 / view.ns_per_px(x) as f32;
         painter.vline(at + half, rect.bottom() - 4.0..=rect.bottom(), Stroke::new(1.0, theme.ui.hairline));
         let place = pos2(at + metrics::SPACE, rect.center().y - 2.0);
-        painter.text(place, Align2::LEFT_CENTER, label, font(metrics::BAR_FONT), theme.ui.dim);
+        let galley = painter.layout_no_wrap(label.clone(), font(metrics::BAR_FONT), theme.ui.dim);
+        // Half a label says the wrong time.
+        if place.x >= rect.left() && place.x + galley.size().x <= rect.right() {
+            painter.galley(place - vec2(0.0, galley.size().y / 2.0), galley, theme.ui.dim);
+        }
     }
     painter.hline(rect.x_range(), rect.bottom(), Stroke::new(1.0, theme.ui.hairline));
     ticks
@@ -164,6 +168,8 @@ pub(crate) struct Header<'a> {
     pub label: &'a str,
     /// Text at the right end.
     pub note: Option<(String, Color32)>,
+    /// Whether the note stands below the label.
+    pub note_below: bool,
     /// Whether something is folded, or `None` where nothing can be.
     pub folded: Option<bool>,
     pub is_rank: bool,
@@ -183,13 +189,18 @@ pub(crate) fn paint_header(painter: &Painter, theme: &Theme, header: &Header<'_>
         paint_triangle(painter, at, folded, if header.is_rank { theme.ui.text } else { theme.ui.dim });
     }
     let mut right = rect.right() - 2.0 * metrics::SPACE;
-    if let Some((note, color)) = &header.note {
+    let left = rect.left() + indent + if header.is_rank { 8.0 } else { 0.0 };
+    let mut center = center;
+    if let Some((note, color)) = header.note.as_ref().filter(|_| header.note_below) {
+        let galley = cut_text(painter, note, metrics::BAR_FONT, right - left);
+        center = rect.center().y - galley.size().y / 2.0;
+        painter.galley(pos2(left, rect.center().y - 1.0), galley, *color);
+    } else if let Some((note, color)) = &header.note {
         let galley = cut_text(painter, note, metrics::BAR_FONT, rect.width() / 2.0);
         right -= galley.size().x;
         painter.galley(pos2(right, center - galley.size().y / 2.0), galley, *color);
         right -= metrics::SPACE;
     }
-    let left = rect.left() + indent + if header.is_rank { 8.0 } else { 0.0 };
     let size = if header.is_rank { metrics::BODY_FONT } else { metrics::TRACK_FONT.min(line) };
     let galley = cut_text(painter, header.label, size, right - left);
     let color = if header.is_rank { theme.ui.text } else { theme.ui.dim };

@@ -168,3 +168,18 @@ pub fn python_stack(steps: i64) -> Trace {
     }
     Trace::from_parts(vec![part(0, chunk)], &BuildOptions::default()).unwrap()
 }
+
+/// A Python frame that begins before the only step and ends within it, and an operator of the step below the frame.
+pub fn cut_step() -> Trace {
+    let mut chunk = RawChunk::default();
+    let main = chunk.track(TrackKind::Thread, RawId::Int(100), RawId::Int(1));
+    let category = chunk.strings.intern("");
+    let mut add = |kind, name: &str, start, dur| {
+        let name = chunk.strings.intern(name);
+        chunk.push(start, dur, name, category, kind, main, NONE, NONE, ArgsLoc::default());
+    };
+    add(EventKind::PythonFunction, "run.py(1): main", 0, 60_000);
+    add(EventKind::Step, "ProfilerStep#0", 10_000, 90_000);
+    add(EventKind::Operator, "aten::linear", 20_000, 10_000);
+    Trace::from_parts(vec![part(0, chunk)], &BuildOptions::default()).unwrap()
+}

@@ -1,6 +1,6 @@
 //! Times as text: for the ruler, the cursor and tooltips.
 
-/// A whole number with a thin space between thousands: `1 234 567`.
+/// A whole number with a comma between thousands: `1,234,567`.
 #[must_use]
 pub fn grouped(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
@@ -10,7 +10,7 @@ pub fn grouped(value: i64) -> String {
     }
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push('\u{2009}');
+            text.push(',');
         }
         text.push(digit);
     }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        assert_eq!(grouped(1_234_567), "1\u{2009}234\u{2009}567");
+        assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(-999), "−999");
         assert_eq!(grouped(0), "0");
     }

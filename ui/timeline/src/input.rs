@@ -231,7 +231,7 @@ pub(crate) fn header_width(ui: &Ui, state: &mut TimelineState, areas: &Areas, id
         ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeHorizontal);
     }
     if response.dragged() {
-        let width = state.options.header_width + response.drag_delta().x;
+        let width = areas.headers.width() + response.drag_delta().x;
         state.options.header_width = width.clamp(20.0 * metrics::SPACE, (areas.whole.width() * 0.5).max(100.0));
     }
 }

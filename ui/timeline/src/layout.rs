@@ -2,6 +2,8 @@
 //!
 //! Built once per trace; what is folded and where it lies on screen is in `folds.rs`.
 
+use std::cmp::Reverse;
+
 use gapless_trace::{
     CounterId, EventId, EventKind, ProcessKind, RankId, RowId, Timestamp, Trace, Track, TrackId, TrackKind,
 };
@@ -83,7 +85,8 @@ pub struct RankNode {
     pub label: String,
     /// Its tracks, in order.
     pub tracks: Vec<TrackNode>,
-    /// Rows with device work, for the upper line of the folded rank.
+    /// Rows with device work, for the upper line of the folded rank; the outermost rows of the main thread where there
+    /// is no device.
     pub device: Vec<RowSource>,
     /// Communication kernels, for the lower line of the folded rank.
     pub communication: Vec<RowSource>,
@@ -232,6 +235,12 @@ impl RankBuilder<'_> {
         }
         tracks.sort_by_key(|entry| entry.0);
         let mut nodes: Vec<TrackNode> = tracks.into_iter().map(|(_, node)| node).collect();
+        if device.is_empty() {
+            // Without a device, what the main thread does is the best summary.
+            let host = nodes.iter().find(|node| node.group == TrackGroup::MainThread);
+            let outermost = host.into_iter().flat_map(|node| &node.rows).filter(|row| row.depth == 0);
+            device.extend(outermost.map(|row| row.source));
+        }
         name_twins_apart(trace, &mut nodes);
         if let Some(steps) = main.and_then(|main| self.steps_node(main)) {
             nodes.insert(0, steps);
@@ -290,37 +299,53 @@ impl RankBuilder<'_> {
             .zip(0..)
             .map(|(source, depth)| TrackRow { source, depth })
             .collect();
-        let rows = self.trace.rows_of(track);
-        let mut others = Vec::new();
-        for lane in 0..track.lanes {
-            let mut nested: Vec<Vec<EventId>> = Vec::new();
-            let in_lane = rows.iter().filter(|row| row.lane == lane);
-            let events = in_lane.flat_map(|row| row.events.clone().map(move |id| (EventId(id), row.depth)));
-            let mut sorted: Vec<_> = events
-                .map(|(id, depth)| (self.trace.event(id), depth))
-                .filter(|(event, _)| !is_python(&event.kind))
-                .map(|(event, depth)| (event.start, depth, event.end(), event.id))
-                .collect();
-            sorted.par_sort_unstable_by_key(|&(start, depth, ..)| (start, depth));
-            // The events that enclose the present one, outermost first: depth and end.
-            let mut open: Vec<(u16, Timestamp)> = Vec::new();
-            for (start, depth, end, id) in sorted {
-                while open.last().is_some_and(|&(above, until)| above >= depth || until <= start) {
-                    open.pop();
-                }
-                match nested.get_mut(open.len()) {
-                    Some(row) => row.push(id),
-                    None => nested.push(vec![id]),
-                }
-                open.push((depth, end));
-            }
-            for (list, depth) in nested.into_iter().zip(0..) {
-                self.lists.push(list);
-                let source = RowSource::List(ListId(self.lists.len() as u32 - 1));
-                others.push(TrackRow { source, depth });
-            }
-        }
+        let others = self.nest_without_python(track);
         Some((others, python))
+    }
+
+    /// Rows for all events of a thread but its Python frames, nested by time alone: frames that cut through a step put
+    /// the operators in it on another lane, and without the frames they fit into the step again.
+    fn nest_without_python(&mut self, track: &Track) -> Vec<TrackRow> {
+        #[derive(Default)]
+        struct Lane {
+            rows: Vec<Vec<EventId>>,
+            /// Ends of the events that enclose the present one, outermost first.
+            open: Vec<Timestamp>,
+        }
+        let rows = self.trace.rows_of(track).iter();
+        let mut sorted: Vec<_> = rows
+            .flat_map(|row| row.events.clone().map(move |id| (EventId(id), row.lane, row.depth)))
+            .map(|(id, lane, depth)| (self.trace.event(id), lane, depth))
+            .filter(|(event, ..)| event.kind != EventKind::PythonFunction)
+            .map(|(event, lane, depth)| (event.start, Reverse(event.end()), lane, depth, event.id))
+            .collect();
+        sorted.par_sort_unstable();
+        let mut lanes: Vec<Lane> = Vec::new();
+        for (start, Reverse(end), .., id) in sorted {
+            let fits = |lane: &mut Lane| {
+                while lane.open.last().is_some_and(|&until| until <= start) {
+                    lane.open.pop();
+                }
+                lane.open.last().is_none_or(|&until| end <= until)
+            };
+            let place = lanes.iter_mut().position(fits).unwrap_or_else(|| {
+                lanes.push(Lane::default());
+                lanes.len() - 1
+            });
+            let Some(lane) = lanes.get_mut(place) else { continue };
+            match lane.rows.get_mut(lane.open.len()) {
+                Some(row) => row.push(id),
+                None => lane.rows.push(vec![id]),
+            }
+            lane.open.push(end);
+        }
+        let mut nested = Vec::new();
+        for (list, depth) in lanes.into_iter().flat_map(|lane| lane.rows.into_iter().zip(0..)) {
+            self.lists.push(list);
+            let source = RowSource::List(ListId(self.lists.len() as u32 - 1));
+            nested.push(TrackRow { source, depth });
+        }
+        nested
     }
 
     /// The thread with the most steps, else with the most events.
@@ -344,7 +369,7 @@ impl RankBuilder<'_> {
         let count = |row: u32, matches: fn(EventKind) -> bool| {
             self.kinds(RowId(row)).iter().filter(|&&kind| matches(kind)).count()
         };
-        let steps = rows.clone().max_by_key(|&row| (count(row, is_step), std::cmp::Reverse(row)));
+        let steps = rows.clone().max_by_key(|&row| (count(row, is_step), Reverse(row)));
         let steps = steps.filter(|&row| count(row, is_step) > 0);
         let annotations: Vec<u32> = rows.filter(|&row| count(row, is_annotation) > 0).take(ANNOTATION_ROWS).collect();
         let mut sources = Vec::new();
@@ -526,6 +551,27 @@ mod tests {
             let RowSource::List(list) = row.source else { continue };
             assert!(layout.list(list).windows(2).all(|pair| trace.event(pair[0]).end() <= trace.event(pair[1]).start));
         }
+    }
+
+    #[test]
+    fn a_frame_that_cuts_through_a_step_leaves_operators_in_it() {
+        let trace = fixtures::cut_step();
+        let layout = TimelineLayout::new(&trace);
+        let main = layout.ranks()[0].tracks.iter().find(|node| node.group == TrackGroup::MainThread).unwrap();
+        let depth_of = |name: &str| {
+            let id = (0..trace.events().len() as u32).map(EventId).find(|&id| trace.name(id) == name).unwrap();
+            let (_, _, inner) = layout.find(&trace, id).unwrap();
+            inner
+        };
+        assert_eq!((depth_of("ProfilerStep#0"), depth_of("aten::linear"), main.rows.len()), (0, 1, 2));
+    }
+
+    #[test]
+    fn a_folded_rank_without_a_device_shows_its_main_thread() {
+        let trace = fixtures::cut_step();
+        let layout = TimelineLayout::new(&trace);
+        let main = layout.ranks()[0].tracks.iter().find(|node| node.group == TrackGroup::MainThread).unwrap();
+        assert_eq!(layout.ranks()[0].device, [main.rows[0].source]);
     }
 
     #[test]

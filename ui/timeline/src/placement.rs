@@ -24,6 +24,8 @@ pub enum TrackFold {
 pub(crate) struct Folds {
     /// By place of the rank.
     open: Vec<bool>,
+    /// Whether a rank has so many threads that its streams would lie below the window, by place.
+    crowded: Vec<bool>,
     /// By place of the rank and of the track in it.
     tracks: FxHashMap<(usize, usize), TrackFold>,
     /// Changes with every change.
@@ -33,7 +35,15 @@ pub(crate) struct Folds {
 impl Folds {
     /// The first rank open, the others folded.
     pub fn new(layout: &TimelineLayout) -> Self {
-        Self { open: (0..layout.ranks().len()).map(|rank| rank == 0).collect(), ..Self::default() }
+        /// With more threads than these, all but the main one are folded at first.
+        const MANY_THREADS: usize = 3;
+        let is_crowded = |rank: &RankNode| {
+            let threads = rank.tracks.iter().filter(|node| node.group == TrackGroup::Thread && !node.hidden).count();
+            let has_streams = rank.tracks.iter().any(|node| node.group == TrackGroup::Stream);
+            has_streams && threads > MANY_THREADS
+        };
+        let crowded = layout.ranks().iter().map(is_crowded).collect();
+        Self { open: (0..layout.ranks().len()).map(|rank| rank == 0).collect(), crowded, ..Self::default() }
     }
 
     pub fn is_open(&self, rank: usize) -> bool {
@@ -52,9 +62,14 @@ impl Folds {
         self.revision += 1;
     }
 
-    /// Python frames are folded until they are asked for.
+    /// Python frames, and threads where there are many, are folded until they are asked for.
     pub fn track(&self, rank: usize, track: usize, group: TrackGroup) -> TrackFold {
-        let initial = if group == TrackGroup::Python { TrackFold::Folded } else { TrackFold::default() };
+        let is_crowded = self.crowded.get(rank).copied().unwrap_or(false);
+        let initial = match group {
+            TrackGroup::Python => TrackFold::Folded,
+            TrackGroup::Thread if is_crowded => TrackFold::Folded,
+            _ => TrackFold::default(),
+        };
         self.tracks.get(&(rank, track)).copied().unwrap_or(initial)
     }
 
@@ -117,7 +132,8 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    /// The steps of the first rank that has any: they stay on top. And everything else.
+    /// The steps of the first rank that has any: they stay on top. And everything else; the steps of other ranks are on
+    /// their main threads.
     pub fn new(layout: &TimelineLayout, folds: &Folds, show_hidden: bool, max_depth: u16) -> (Self, Self) {
         let (mut pinned, mut scrolled) = (Self::default(), Self::default());
         for (place, rank) in layout.ranks().iter().enumerate() {
@@ -131,7 +147,7 @@ impl Placement {
                 let pin = node.group == TrackGroup::Steps && pinned.blocks.is_empty();
                 if pin {
                     pinned.push_track((place, track), rank, node, TrackFold::Full, max_depth);
-                } else if open && (show_hidden || !node.hidden) {
+                } else if open && node.group != TrackGroup::Steps && (show_hidden || !node.hidden) {
                     scrolled.push_track((place, track), rank, node, folds.track(place, track, node.group), max_depth);
                 }
             }

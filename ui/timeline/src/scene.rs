@@ -14,6 +14,8 @@ use std::sync::Arc;
 use egui::epaint::{Vertex, WHITE_UV};
 use egui::{Color32, Mesh, Pos2, Rangef, Rect, pos2};
 use gapless_trace::{EventId, RowId, Trace};
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
 use crate::index::TimelineIndex;
 use crate::layout::{ListId, RowSource};
@@ -24,6 +26,9 @@ use crate::placement::{PlacedRow, Placement, RowContent};
 use crate::sequence::{AnySequence, Sequence, with_sequence};
 use crate::theme::{Theme, fade, metrics, mix};
 use crate::viewport::Viewport;
+
+/// Events of a list that are looked up for each picture.
+const MOST_LOOKED_UP: usize = 16_384;
 
 /// What a frame drew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +67,13 @@ pub(crate) struct Scene {
     /// Drawn over strips and bars.
     pub marks: Arc<Mesh>,
     pub labels: Vec<Label>,
+    /// For the next picture with the same matches.
+    pub lit: Lit,
     pub stats: FrameStats,
 }
+
+/// The matches among the events of long lists, by start.
+pub(crate) type Lit = FxHashMap<ListId, Arc<[EventId]>>;
 
 /// What the picture is made of.
 #[derive(Clone, Copy)]
@@ -92,6 +102,8 @@ pub(crate) struct SceneBuilder<'a> {
     strips: Vec<Rect>,
     texels: Vec<Color32>,
     columns: Vec<PixelColumn>,
+    /// Those that earlier pictures looked up.
+    pub lit: Lit,
     stats: FrameStats,
 }
 
@@ -162,6 +174,7 @@ impl<'a> SceneBuilder<'a> {
             strips: Vec::new(),
             texels: Vec::new(),
             columns: Vec::new(),
+            lit: Lit::default(),
             stats: FrameStats::default(),
         }
     }
@@ -200,6 +213,7 @@ impl<'a> SceneBuilder<'a> {
             texels: (self.grid.columns, self.texels),
             marks: Arc::new(self.marks),
             labels: self.labels,
+            lit: self.lit,
             stats: self.stats,
         }
     }
@@ -326,7 +340,7 @@ impl<'a> SceneBuilder<'a> {
     fn matching_texels(&mut self, source: RowSource, depth: u16) {
         let SceneInput { trace, index, theme, .. } = self.input;
         let Some(matches) = self.input.matches else { return };
-        let matches = self.events_of(source, matches);
+        let matches = self.matches_of(source, matches);
         let table = theme.event_table(depth);
         let strip = self.texels.len() - self.grid.columns;
         let Some(texels) = self.texels.get_mut(strip..) else { return };
@@ -413,10 +427,27 @@ impl<'a> SceneBuilder<'a> {
         }
     }
 
+    /// The matches that a row shows, by start. Those of lists with many visible events are looked up once for all
+    /// pictures.
+    fn matches_of<'e>(&mut self, source: RowSource, matches: &'e [EventId]) -> Cow<'e, [EventId]> {
+        let SceneInput { trace, index, .. } = self.input;
+        let RowSource::List(list) = source else { return self.events_of(source, matches) };
+        let whole = index.layout().list(list);
+        if whole.len() <= MOST_LOOKED_UP || matches.is_empty() {
+            return self.events_of(source, matches);
+        }
+        let found = self.lit.entry(list).or_insert_with(|| {
+            whole.par_iter().copied().filter(|id| matches.binary_search(id).is_ok()).collect::<Vec<_>>().into()
+        });
+        let found = Arc::clone(found);
+        let AnySequence::List(shown) = index.events(trace, &found) else { return Cow::Borrowed(&[]) };
+        let visible = self.grid.touching(&shown, None);
+        Cow::Owned(found.get(visible).unwrap_or_default().to_vec())
+    }
+
     /// Those of `events` (ascending) that a row shows, by start. For rows of the trace that is a slice. Lists have their
     /// events in another order: their visible events are looked up one by one, unless there are too many to.
     fn events_of<'e>(&self, source: RowSource, events: &'e [EventId]) -> Cow<'e, [EventId]> {
-        const MOST: usize = 16_384;
         let SceneInput { trace, index, .. } = self.input;
         match source {
             RowSource::Row(RowId(row)) => {
@@ -429,7 +460,7 @@ impl<'a> SceneBuilder<'a> {
                 let Some((sequence, pyramid)) = index.sequence(trace, source) else { return Cow::Borrowed(&[]) };
                 let visible = with_sequence!(sequence, shown => self.grid.touching(&shown, pyramid));
                 let shown = index.layout().list(list).get(visible).unwrap_or_default();
-                if shown.len() > MOST {
+                if shown.len() > MOST_LOOKED_UP {
                     return Cow::Borrowed(&[]);
                 }
                 Cow::Owned(shown.iter().copied().filter(|id| events.binary_search(id).is_ok()).collect())

@@ -15,7 +15,7 @@ use crate::layout::{RowSource, TrackGroup};
 use crate::links::links_of;
 use crate::overlay::Overlay;
 use crate::placement::{BlockItem, PlacedBlock, Placement, TrackFold};
-use crate::scene::{FrameStats, Scene, SceneBuilder, SceneInput};
+use crate::scene::{FrameStats, Lit, Scene, SceneBuilder, SceneInput};
 use crate::state::TimelineState;
 use crate::theme::{Theme, fade, metrics};
 use crate::viewport::Viewport;
@@ -30,6 +30,8 @@ pub(crate) struct Cache {
     /// Steps on top, and everything else.
     scenes: [CachedScene; 2],
     overview: Option<(Rect, Theme, usize, Arc<Mesh>)>,
+    /// Matches by list, and the matches that they were looked up for.
+    lit: Option<(Arc<[EventId]>, Lit)>,
     char_widths: Option<(f32, Box<[f32; 128]>)>,
 }
 
@@ -220,7 +222,12 @@ impl<'a> Timeline<'a> {
                 Placement::new(layout, &state.folds, state.options.show_hidden, state.options.max_depth);
             (placement_key, pinned, placed)
         });
-        let areas = Areas::new(whole, state.options.header_width, state.options.show_overview, pinned.height);
+        // On a narrow window time needs the room, unless the user has said otherwise.
+        let header_width = match state.options.header_width {
+            width if width == metrics::HEADER_WIDTH => width.min((whole.width() * 0.24).max(140.0)),
+            width => width,
+        };
+        let areas = Areas::new(whole, header_width, state.options.show_overview, pinned.height);
 
         let before = (state.selected, state.range);
         let overview = ui.interact(areas.overview, id.with("overview"), Sense::click_and_drag());
@@ -410,7 +417,7 @@ impl<'a> Timeline<'a> {
             matches: self.matches.cloned(),
             overlays: self.overlays.to_vec(),
         };
-        let Cache { scenes, char_widths, .. } = &mut state.cache;
+        let Cache { scenes, char_widths, lit, .. } = &mut state.cache;
         let Some(cached) = scenes.get_mut(part) else { return FrameStats::default() };
         let reused = cached.key.as_ref().is_some_and(|old| old.is_same(&key));
         if !reused {
@@ -428,8 +435,11 @@ impl<'a> Timeline<'a> {
                 overlays: self.overlays,
                 char_widths: &widths,
             });
+            let same = |of: &Arc<[EventId]>| self.matches.is_some_and(|matches| Arc::ptr_eq(matches, of));
+            builder.lit = lit.take().filter(|(of, _)| same(of)).map(|(_, lit)| lit).unwrap_or_default();
             builder.add(placement, rect.top() - scroll_y, rect.y_range());
             let mut scene = builder.finish();
+            *lit = self.matches.map(|matches| (Arc::clone(matches), std::mem::take(&mut scene.lit)));
             let (width, texels) = std::mem::take(&mut scene.texels);
             #[cfg(test)]
             texels.clone_into(&mut cached.texels);
@@ -596,7 +606,13 @@ impl<'a> Timeline<'a> {
                 _ => None,
             },
         };
-        let label = track_node.map_or(node.label.as_str(), |node| node.label.as_str());
+        let label = match track_node {
+            // They stay on top while other ranks scroll by.
+            Some(_) if is_pinned && ranks.len() > 1 => &format!("Steps · {}", node.label),
+            Some(track) => &track.label,
+            None => &node.label,
+        };
+        let label = label.as_str();
         let visible = rect.intersect(clip);
         if !visible.is_positive() {
             return;
@@ -608,7 +624,8 @@ impl<'a> Timeline<'a> {
         }
         let is_rank = track_node.is_none();
         let is_hovered = response.hovered() && folded.is_some();
-        chrome::paint_header(painter, theme, &Header { rect, label, note, folded, is_rank, is_hovered });
+        let note_below = group == TrackGroup::Counter;
+        chrome::paint_header(painter, theme, &Header { rect, label, note, note_below, folded, is_rank, is_hovered });
         if response.clicked() && folded.is_some() {
             state.toggle(block.item, group, block.hidden_rows, rows);
             ui.ctx().request_repaint();

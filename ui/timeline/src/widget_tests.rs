@@ -287,3 +287,22 @@ fn a_tiny_area_does_no_harm() {
         output.drop_without_applying_deltas();
     }
 }
+
+#[test]
+fn matches_stand_out_in_long_lists() {
+    // 40,000 operators of one thread are gathered in one list.
+    let mut harness = harness(fixtures::python_stack(20_000));
+    let bright = |harness: &mut Harness<'_, App>, matches: Vec<EventId>| {
+        harness.state_mut().matches = Some(Arc::from(matches));
+        harness.step();
+        let app = harness.state();
+        let color = crate::theme::mix(app.theme.kind(EventKind::Operator), app.theme.ui.background, 0.5);
+        app.state.cache.bright_pixels(color)
+    };
+    let trace = &harness.state().trace;
+    let ids = (0..trace.events().len() as u32).map(EventId);
+    let found: Vec<EventId> = ids.filter(|&id| trace.name(id) == "aten::relu").skip(9_000).take(1).collect();
+    let none = bright(&mut harness, Vec::new());
+    let some = bright(&mut harness, found);
+    assert!(some > none, "{some} bright pixels with a match, {none} without");
+}

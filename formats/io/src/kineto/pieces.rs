@@ -198,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn a_stray_brace_before_a_list_is_skipped() {
+        let text = br#"[{"ph":"X","ts":1},},{"ph":"X","ts":2,"args":{"a":[1}}},{"ph":"X","ts":3},{"a":[},{"ts":"#;
+        let events = parse_all(text, 1, &Silent).unwrap();
+        assert_eq!(starts_of(&events).first(), Some(&1_000));
+        assert!(starts_of(&events).contains(&3_000));
+    }
+
+    #[test]
     fn any_cut_gives_the_same_events() {
         let mut text = b"[".to_vec();
         for i in 0..300 {
