@@ -139,9 +139,9 @@ fn element_bytes(dtype: &str) -> Option<u64> {
     let plain: String = dtype.chars().filter(|letter| letter.is_ascii_alphanumeric()).collect();
     let plain = plain.to_ascii_lowercase();
     let bytes = match plain.as_str() {
-        "byte" | "char" | "bool" | "int8" | "uint8" => 1,
+        "byte" | "char" | "bool" | "int8" | "uint8" | "qint8" | "quint8" => 1,
         "half" | "bfloat16" | "float16" | "short" | "int16" | "uint16" => 2,
-        "float" | "float32" | "int" | "int32" | "uint32" => 4,
+        "float" | "float32" | "int" | "int32" | "uint32" | "qint32" | "complexhalf" => 4,
         "double" | "float64" | "long" | "int64" | "uint64" | "complexfloat" => 8,
         "complexdouble" => 16,
         _ if plain.starts_with("float8") => 1,
@@ -153,10 +153,14 @@ fn element_bytes(dtype: &str) -> Option<u64> {
 /// Bytes S of one collective, where its arguments tell.
 fn bytes(trace: &Trace, kind: CollectiveKind, args: &Collective) -> Option<u64> {
     let element = element_bytes(trace.text(args.dtype))?;
+    let (taken, put) = (args.in_elems.filter(|&n| n > 0), args.out_elems.filter(|&n| n > 0));
+    // A rank that is not the root of a gather or scatter names its own part only; all parts are of one size.
+    let all_parts = |part: Option<u64>| part?.checked_mul(u64::from(args.group_size?));
     let elements = match kind {
         CollectiveKind::Barrier => return None,
-        CollectiveKind::AllGather | CollectiveKind::Gather => args.out_elems.filter(|&n| n > 0).or(args.in_elems),
-        _ => args.in_elems.filter(|&n| n > 0).or(args.out_elems),
+        CollectiveKind::AllGather | CollectiveKind::Gather => put.or_else(|| all_parts(taken)),
+        CollectiveKind::ReduceScatter | CollectiveKind::Scatter => taken.or_else(|| all_parts(put)),
+        _ => taken.or(put),
     };
     elements?.checked_mul(element)
 }

@@ -11,7 +11,7 @@ use crate::stats::Stats;
 use crate::tables::by_time_then_name;
 use crate::work::{DeviceWork, Work};
 
-/// All launches of one graph: of one call name and one sequence of work.
+/// All launches of one graph: of one call name and the same work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GraphRow {
     /// Name of the call (`cudaGraphLaunch`).
@@ -67,10 +67,10 @@ pub(crate) fn rows(trace: &Trace, rank: RankId, device: &DeviceWork, names: &Nam
         let call = trace.event(launch);
         let name_of = |work: &Work| trace.event(work.event).name;
         let mut content = FxHasher::default();
-        work.len().hash(&mut content);
-        for (_, piece) in work {
-            name_of(piece).hash(&mut content);
-        }
+        // Branches of a graph run side by side and take turns differently in each launch, so order does not count.
+        let mut contained: Vec<StrId> = work.iter().map(|(_, piece)| name_of(piece)).collect();
+        contained.sort_unstable();
+        contained.hash(&mut content);
         let place = *places.entry((call.name, content.finish())).or_insert_with(|| {
             groups.push(Group {
                 call_name: call.name,

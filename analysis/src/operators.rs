@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::host::HostTree;
+use crate::interval::Interval;
 use crate::kernels::share;
 use crate::tables::{Longest, by_time_then_name};
 use crate::work::DeviceWork;
@@ -167,9 +168,11 @@ fn add_host(trace: &Trace, host: &HostTree, all: &mut Collector) {
             add(&mut sums.host_self, duration);
             add(&mut sums.host_total, if call.recursive { 0 } else { duration });
         }
-        let outer = host.operator_around(call.event);
-        if let Some(outer) = outer.and_then(|outer| all.sums(trace.event(outer).name)) {
-            outer.host_self = outer.host_self.saturating_sub(duration);
+        let Some(outer) = host.operator_around(call.event).map(|outer| trace.event(outer)) else { continue };
+        // An operator that was left open ends after the one around it; only what both share is taken away.
+        let shared = Interval::new(event.start.nanos(), event.end().min(outer.end()).nanos()).length();
+        if let Some(sums) = all.sums(outer.name) {
+            sums.host_self = sums.host_self.saturating_sub(shared);
         }
     }
 }

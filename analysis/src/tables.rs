@@ -276,6 +276,45 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_gather_counts_as_many_times_as_there_are_ranks() {
+        let bytes = |name: &str, elems: (u64, u64)| {
+            let mut fixture = Fixture::new();
+            let event = fixture.device((0, 20), EventKind::Kernel, "ncclDevKernel_SendRecv", (0, 1_000), NO_ID);
+            fixture.collective(event, name, "Long", elems, 4);
+            tables(&fixture.trace()).collectives[0].bytes
+        };
+        // The root names all of it, the others their part alone.
+        assert_eq!([bytes("gather", (10, 40)), bytes("gather", (10, 0))], [Some(320); 2]);
+        assert_eq!([bytes("scatter", (40, 10)), bytes("scatter", (0, 10))], [Some(320); 2]);
+        assert_eq!([bytes("_allgather_base", (10, 0)), bytes("_reduce_scatter_base", (0, 10))], [Some(320); 2]);
+        assert_eq!([bytes("allreduce", (10, 0)), bytes("broadcast", (0, 10))], [Some(80); 2]);
+        assert_eq!([bytes("barrier", (1, 1)), bytes("allreduce", (0, 0))], [None; 2]);
+    }
+
+    #[test]
+    fn an_operator_left_open_takes_no_more_than_its_share() {
+        let mut fixture = Fixture::new();
+        fixture.host(1, EventKind::Operator, "outer", (0, 100), NO_ID);
+        fixture.host(1, EventKind::Operator, "left open", (60, 1_000), NO_ID);
+        let found = tables(&fixture.trace()).operators;
+        let outer = found.iter().find(|row| row.name == "outer").expect("the operator");
+        assert_eq!((outer.host_total_ns, outer.host_self_ns), (100, 60));
+    }
+
+    #[test]
+    fn branches_of_a_graph_may_take_turns_differently() {
+        let mut fixture = Fixture::new();
+        for (id, first, second) in [(1, "a", "b"), (2, "b", "a")] {
+            let at = 1_000 * i64::from(id);
+            fixture.host(1, EventKind::RuntimeCall, "cudaGraphLaunch", (at, at + 30), id);
+            fixture.device((0, 7), EventKind::Kernel, first, (at + 50, at + 90), id);
+            fixture.device((0, 8), EventKind::Kernel, second, (at + 55, at + 95), id);
+        }
+        let found = tables(&fixture.trace()).graphs;
+        assert_eq!(found.iter().map(|row| (row.launches, row.device_events)).collect::<Vec<_>>(), [(2, 4)]);
+    }
+
+    #[test]
     fn names_tell_what_a_collective_does() {
         let check = |name: &str, kind| assert_eq!(CollectiveKind::of(name), kind, "{name}");
         check("all_to_allv", CollectiveKind::AllToAll);

@@ -167,3 +167,108 @@ fn collect_undocumented(value: &Value, documented: &str, undocumented: &mut Vec<
         _ => {}
     }
 }
+
+#[test]
+fn a_rank_that_does_not_communicate_sets_no_pace() {
+    let scratch = Scratch::new();
+    let silent = gpu_trace(0, 3).replace("ncclDevKernel_AllReduce_Sum_f32_RING_LL", "sgemm_128x128");
+    scratch.write("run/rank0.json", silent);
+    scratch.write("run/rank1.json", gpu_trace(1, 3));
+    scratch.write("run/rank2.json", gpu_trace(2, 3));
+    scratch.gapless(&["analyze", "run"]).ok().says("All ranks take the same time within 1 %.").says("all: 1.00 ms");
+}
+
+#[test]
+fn of_two_ranks_the_other_one_waits() {
+    let scratch = Scratch::new();
+    // Rank 1 communicates under compute only: 300 to 500 µs of each step.
+    let late = [300, 1_300].into_iter().fold(gpu_trace(1, 2), |text, at| {
+        text.replace(&format!(r#""ts":{at},"dur":400"#), &format!(r#""ts":{at},"dur":200"#))
+    });
+    scratch.write("run/rank0.json", gpu_trace(0, 2));
+    scratch.write("run/rank1.json", late);
+    let text = scratch.gapless(&["analyze", "run"]).ok().stdout.replace('\n', " ");
+    let wanted = "Rank 1 sets the pace: it spends 0.0 % of a step in exposed communication, rank 0 20.0 %";
+    assert!(text.contains(wanted), "{text}");
+    assert!(text.contains("The tables below are of rank 0;"), "{text}");
+}
+
+#[test]
+fn a_recording_without_steps_is_not_compared_with_steps() {
+    let scratch = Scratch::new();
+    scratch.write("run/rank0.json", gpu_trace(0, 2));
+    let unmarked = gpu_trace(1, 2).replace("ProfilerStep#11", "warm up").replace("ProfilerStep#12", "train");
+    scratch.write("run/rank1.json", unmarked);
+    let text = scratch.gapless(&["analyze", "run"]).ok();
+    assert!(!text.stdout.contains("slowest:"), "{text:#?}");
+    assert!(!text.stdout.contains("sets the pace"), "{text:#?}");
+}
+
+#[test]
+fn one_step_says_whose_idle_gaps_are_listed() {
+    let scratch = Scratch::new();
+    scratch.write("t.json", gpu_trace(0, 1));
+    let one = scratch.gapless(&["analyze", "t.json", "--step", "12"]).ok().says("Longest idle gaps");
+    assert!(!one.stdout.contains("all steps"), "{one:#?}");
+    let all = scratch.gapless(&["analyze", "t.json"]).ok().says("by cause (all steps)");
+    assert_ne!(one.stdout, all.stdout);
+}
+
+#[test]
+fn absurd_times_do_not_overflow() {
+    let scratch = Scratch::new();
+    // The reader takes times up to 2^61 ns: five such steps are more than 64 bits hold.
+    for rank in 0..6 {
+        let at = (i64::from(rank % 2) * 2 - 1) * 2_000_000_000_000_000;
+        let time = format!(r#""pid":0,"tid":7,"ts":{at},"dur":2200000000000000"#);
+        let text = format!(
+            r#"{{"distributedInfo":{{"backend":"nccl","rank":{rank},"world_size":6}},"traceEvents":[
+            {{"ph":"X","cat":"user_annotation","name":"ProfilerStep#1",{time}}},
+            {{"ph":"X","cat":"kernel","name":"gemm",{time},"args":{{"device":0,"stream":7}}}},
+            {{"ph":"X","cat":"kernel","name":"ncclDevKernel_AllReduce_Sum_f32_RING_LL",{time},"args":{{"device":0,"stream":7}}}}
+            ]}}"#
+        );
+        scratch.write(&format!("run/rank{rank}.json"), text);
+    }
+    scratch.gapless(&["analyze", "run"]).ok().says("100 % compute");
+    scratch.gapless(&["info", "run"]).ok();
+}
+
+#[test]
+fn bytes_that_are_known_in_part_are_a_lower_bound() {
+    let scratch = Scratch::new();
+    // Of two copies only one has its bytes, 1 MB in 50 µs.
+    scratch.write("t.json", gpu_trace(0, 1).replacen(r#","bytes":1000000"#, "", 1));
+    scratch.gapless(&["analyze", "t.json", "--section", "copies"]).ok().says("≥1.00 MB  20.0 GB/s");
+    scratch.write("all.json", gpu_trace(0, 1));
+    scratch.gapless(&["analyze", "all.json", "--section", "copies"]).ok().says(" 2.00 MB  20.0 GB/s");
+}
+
+#[test]
+fn calls_that_launch_several_kernels_are_not_called_graphs() {
+    let scratch = Scratch::new();
+    // Both kernels of each step share one correlation id, so one call launches both.
+    let shared = gpu_trace(0, 1).replace(r#""correlation":2}"#, r#""correlation":1}"#);
+    scratch.write("t.json", shared.clone());
+    let ask = ["analyze", "t.json", "--section", "graphs"];
+    scratch.gapless(&ask).ok().says("Graphs and other calls that launch several pieces of work");
+    scratch.write("t.json", shared.replace("cudaLaunchKernel", "cudaGraphLaunch"));
+    scratch.gapless(&ask).ok().says("CUDA and HIP graphs");
+}
+#[test]
+fn the_idle_gaps_of_a_step_are_its_own() {
+    let scratch = Scratch::new();
+    scratch.write("t.json", gpu_trace(0, 1));
+    // Device work of each step: 100 to 700 and 800 to 850 µs. The gap between the steps is in both.
+    for (step, expected) in
+        [("11", [(850, 250), (0, 100), (700, 100)]), ("12", [(850, 250), (1_850, 150), (1_700, 100)])]
+    {
+        let report = scratch.gapless(&["analyze", "t.json", "--json", "--step", step]).ok().json();
+        let gaps = report["longest_idle"].as_array().unwrap().iter().map(|gap| {
+            let found = fields(gap, &["since_start_ns", "duration_ns"]);
+            (found[0] / 1_000, found[1] / 1_000)
+        });
+        assert_eq!(gaps.collect::<Vec<_>>(), expected, "step {step}");
+    }
+}
+

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gapless_analysis::{Partition, StepBreakdown, StepSummary};
 use gapless_formats::OpenOptions;
 use gapless_timeline::{Overlay, Theme, TimelineIndex};
-use gapless_trace::{Args, EventId, RankId, Span, Timestamp, Trace};
+use gapless_trace::{Args, EventId, RankId, Span, Timestamp, Trace, TrackKind};
 
 use crate::jobs::{Generation, OpenProgress, Report};
 use crate::part::Part;
@@ -265,10 +265,24 @@ impl Loaded {
         Some(WindowView { title, hull, rows })
     }
 
+    /// Whether any rank recorded device work.
+    #[must_use]
+    pub fn has_device_work(&self) -> bool {
+        self.trace.tracks().iter().any(|track| track.kind == TrackKind::Stream && !track.events.is_empty())
+    }
+
+    /// The steps over all ranks; none where the analysis takes the whole recording for want of steps.
+    #[must_use]
+    pub fn steps(&self) -> &[StepSummary] {
+        let Some(report) = &self.report else { return &[] };
+        let has_steps = report.analysis.ranks.iter().flat_map(|rank| &rank.steps).any(|step| step.event.is_some());
+        if has_steps { &report.analysis.steps } else { &[] }
+    }
+
     /// The step that stands for the others: its duration is the median, the lower one of two.
     #[must_use]
     pub fn typical_step(&self) -> Option<usize> {
-        let steps = &self.report.as_ref()?.analysis.steps;
+        let steps = self.steps();
         let mut places: Vec<_> = steps.iter().enumerate().map(|(place, step)| (step.duration_ns, place)).collect();
         places.sort_unstable();
         places.get(places.len().checked_sub(1)? / 2).map(|&(_, place)| place)

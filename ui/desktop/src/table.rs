@@ -131,6 +131,8 @@ pub struct TableView<'a, R: 'static> {
     pub mark: &'a dyn Fn(&R) -> Option<Color32>,
     /// What the click on a row asks for.
     pub click: &'a dyn Fn(&R) -> Message,
+    /// Titles of columns that say nothing about this trace.
+    pub without: &'a [&'a str],
     /// What stands in the place of rows when there are none.
     pub empty: &'a str,
 }
@@ -138,11 +140,12 @@ pub struct TableView<'a, R: 'static> {
 impl<R> TableView<'_, R> {
     /// Draws the table into all space that is left.
     pub fn show(&self, ui: &mut Ui, theme: &Theme, messages: &mut Vec<Message>) {
-        let width = self.width(ui.available_width());
+        let shown = self.shown(ui.available_width());
+        let width = self.width(&shown, ui.available_width());
         ScrollArea::horizontal().id_salt(("table", self.id.index())).auto_shrink([false, false]).show(ui, |ui| {
             ui.set_width(width);
             ui.spacing_mut().item_spacing.y = 0.0;
-            self.header_ui(ui, theme, width, messages);
+            self.header_ui(ui, theme, &shown, width, messages);
             if self.rows.is_empty() {
                 ui.add_space(2.0 * metrics::SPACE);
                 ui.colored_label(theme.ui.dim, self.empty);
@@ -152,25 +155,48 @@ impl<R> TableView<'_, R> {
             rows.show_rows(ui, ROW_HEIGHT, self.order.len(), |ui, range| {
                 for place in self.order.get(range).unwrap_or_default() {
                     if let Some(row) = self.rows.get(*place as usize) {
-                        self.row_ui(ui, theme, width, row, messages);
+                        self.row_ui(ui, theme, &shown, width, row, messages);
                     }
                 }
             });
         });
     }
 
-    fn width(&self, available: f32) -> f32 {
-        let fixed: f32 = self.columns.iter().map(|column| column.width).sum();
+    /// The places of the columns that a table of this width shows: from its statistics those that say least go first,
+    /// so that names can still be told apart.
+    fn shown(&self, available: f32) -> Vec<usize> {
+        const GOOD_FILL: f32 = 260.0;
+        const DISPENSABLE: [&str; 5] = ["p95", "min", "mean", "max", "median"];
+        let columns = self.columns.iter().enumerate();
+        let mut shown: Vec<usize> =
+            columns.filter(|(_, column)| !self.without.contains(&column.title)).map(|(place, _)| place).collect();
+        for title in DISPENSABLE {
+            if self.fixed(&shown) + GOOD_FILL <= available {
+                break;
+            }
+            shown.retain(|&place| {
+                place == self.sort.column || self.columns.get(place).is_some_and(|column| column.title != title)
+            });
+        }
+        shown
+    }
+
+    /// The widths of the columns that do not take what is left.
+    fn fixed(&self, shown: &[usize]) -> f32 {
+        shown.iter().filter_map(|&place| self.columns.get(place)).map(|column| column.width).sum()
+    }
+
+    fn width(&self, shown: &[usize], available: f32) -> f32 {
         let fills = self.columns.iter().any(|column| column.width == 0.0);
+        let fixed = self.fixed(shown);
         if fills { available.max(fixed + MIN_FILL) } else { fixed }
     }
 
     /// The columns with their places in `rect`.
-    fn places(&self, rect: Rect) -> impl Iterator<Item = (usize, &Column<R>, Rect)> {
-        let fixed: f32 = self.columns.iter().map(|column| column.width).sum();
-        let fill = (rect.width() - fixed).max(MIN_FILL);
+    fn places<'s>(&'s self, shown: &'s [usize], rect: Rect) -> impl Iterator<Item = (usize, &'s Column<R>, Rect)> {
+        let fill = (rect.width() - self.fixed(shown)).max(MIN_FILL);
         let mut left = rect.left();
-        self.columns.iter().enumerate().map(move |(place, column)| {
+        shown.iter().filter_map(|&place| Some((place, self.columns.get(place)?))).map(move |(place, column)| {
             let width = if column.width == 0.0 { fill } else { column.width };
             let cell = Rect::from_min_size(pos2(left, rect.top()), vec2(width, rect.height()));
             left += width;
@@ -178,9 +204,9 @@ impl<R> TableView<'_, R> {
         })
     }
 
-    fn header_ui(&self, ui: &mut Ui, theme: &Theme, width: f32, messages: &mut Vec<Message>) {
+    fn header_ui(&self, ui: &mut Ui, theme: &Theme, shown: &[usize], width: f32, messages: &mut Vec<Message>) {
         let (rect, _) = ui.allocate_exact_size(vec2(width, HEADER_HEIGHT), Sense::hover());
-        for (place, column, cell) in self.places(rect) {
+        for (place, column, cell) in self.places(shown, rect) {
             let response = ui.interact(cell, ui.scope_id().with(("head", self.id.index(), place)), Sense::click());
             let is_sorted = self.sort.column == place;
             let color = if is_sorted || response.hovered() { theme.ui.text } else { theme.ui.dim };
@@ -200,13 +226,13 @@ impl<R> TableView<'_, R> {
         ui.painter().hline(rect.x_range(), rect.bottom() - 0.5, Stroke::new(1.0, theme.ui.hairline));
     }
 
-    fn row_ui(&self, ui: &mut Ui, theme: &Theme, width: f32, row: &R, messages: &mut Vec<Message>) {
+    fn row_ui(&self, ui: &mut Ui, theme: &Theme, shown: &[usize], width: f32, row: &R, messages: &mut Vec<Message>) {
         let (rect, response) = ui.allocate_exact_size(vec2(width, ROW_HEIGHT), Sense::click());
         if response.hovered() {
             ui.painter().rect_filled(rect, 0.0, theme.ui.hover);
         }
         let mark = (self.mark)(row);
-        for (place, column, cell) in self.places(rect) {
+        for (place, column, cell) in self.places(shown, rect) {
             let mut inner = cell.shrink2(vec2(CELL_PADDING, 0.0));
             if place == 0
                 && let Some(color) = mark

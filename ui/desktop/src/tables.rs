@@ -193,7 +193,8 @@ pub const COLLECTIVES: &[Column<CollectiveRow>] = with_stats!(CollectiveRow;
 );
 
 /// A kernel's name from its base name on, template arguments included: they often are the only difference.
-fn kernel_name(name: &str) -> String {
+#[must_use]
+pub fn kernel_name(name: &str) -> String {
     let base = display_name(name);
     let rest = name.find(base.as_ref()).and_then(|start| name.get(start..)).unwrap_or(name);
     ["at::native::", "(anonymous namespace)::", "cutlass::"]

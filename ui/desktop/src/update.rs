@@ -16,6 +16,7 @@ use crate::state::{
 };
 use crate::table::{Sort, TableId};
 use crate::tables::order_of;
+use crate::view::slowest_worth_naming;
 use crate::{BottomTab, ThemeChoice, dialog};
 
 /// What the surroundings have to do after an update.
@@ -153,8 +154,13 @@ impl Model {
         let Some(loaded) = &mut self.state.loaded else { return };
         loaded.report = Some(report);
         let window = loaded.typical_step().map_or(Window::Whole, Window::Step);
-        let slowest = loaded.work_out(window).and_then(|view| view.slowest().map(|row| row.rank));
+        let view = loaded.work_out(window);
+        let slowest = view.and_then(|view| slowest_worth_naming(&view).map(|row| row.rank));
         loaded.table_rank = slowest.unwrap_or_default();
+        if let Some(sort) = self.state.sorts.get_mut(TableId::Operators.index()) {
+            // By device time of what they call, or by their own time on the host where there is no device.
+            *sort = Sort { column: if loaded.has_device_work() { 2 } else { 5 }, descends: true };
+        }
         self.choose_window(window, !self.keeps_view);
         self.sort_all();
     }
@@ -383,7 +389,7 @@ impl Model {
 
     fn go_to_step(&mut self, by: isize) {
         let Some(loaded) = &self.state.loaded else { return };
-        let steps = loaded.report.as_ref().map_or(0, |report| report.analysis.steps.len());
+        let steps = loaded.steps().len();
         let next = match loaded.window {
             Window::Step(place) => place.checked_add_signed(by),
             Window::Whole | Window::Range(_) => loaded.typical_step(),

@@ -233,6 +233,12 @@ impl RankBuilder<'_> {
             }
             tracks.push((key, node));
         }
+        if is_crowded(tracks.iter().map(|(_, node)| node)) {
+            for (key, node) in &mut tracks {
+                let thread = node.track.and_then(|id| trace.track(id)).filter(|track| track.kind == TrackKind::Thread);
+                key.late = thread.is_some() && node.track != main;
+            }
+        }
         tracks.sort_by_key(|entry| entry.0);
         let mut nodes: Vec<TrackNode> = tracks.into_iter().map(|(_, node)| node).collect();
         if device.is_empty() {
@@ -439,6 +445,7 @@ impl RankBuilder<'_> {
         let is_device = matches!(group, TrackGroup::Stream | TrackGroup::Copies);
         let area = if is_device { TrackGroup::Stream } else { group };
         SortKey {
+            late: false,
             area,
             device: if is_device { device } else { 0 },
             copies: group == TrackGroup::Copies,
@@ -452,6 +459,8 @@ impl RankBuilder<'_> {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SortKey {
+    /// After everything else.
+    late: bool,
     area: TrackGroup,
     device: i64,
     copies: bool,
@@ -459,6 +468,14 @@ struct SortKey {
     work: bool,
     order: TrackId,
     python: bool,
+}
+
+/// Whether a rank has so many threads that its streams would lie below the window.
+pub(crate) fn is_crowded<'a>(tracks: impl Iterator<Item = &'a TrackNode> + Clone) -> bool {
+    /// With more threads than these, all but the main one stand below the streams and are folded at first.
+    const MANY_THREADS: usize = 3;
+    let threads = tracks.clone().filter(|node| node.group == TrackGroup::Thread && !node.hidden).count();
+    threads > MANY_THREADS && tracks.clone().any(|node| node.group == TrackGroup::Stream)
 }
 
 fn group_of(kind: TrackKind, is_main: bool, copies_only: bool) -> TrackGroup {

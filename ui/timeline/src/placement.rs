@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use gapless_trace::{EventId, RankId, Trace};
 
-use crate::layout::{RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode};
+use crate::layout::{RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, is_crowded};
 use crate::theme::metrics;
 
 /// How much of a track is shown.
@@ -35,14 +35,7 @@ pub(crate) struct Folds {
 impl Folds {
     /// The first rank open, the others folded.
     pub fn new(layout: &TimelineLayout) -> Self {
-        /// With more threads than these, all but the main one are folded at first.
-        const MANY_THREADS: usize = 3;
-        let is_crowded = |rank: &RankNode| {
-            let threads = rank.tracks.iter().filter(|node| node.group == TrackGroup::Thread && !node.hidden).count();
-            let has_streams = rank.tracks.iter().any(|node| node.group == TrackGroup::Stream);
-            has_streams && threads > MANY_THREADS
-        };
-        let crowded = layout.ranks().iter().map(is_crowded).collect();
+        let crowded = layout.ranks().iter().map(|rank| is_crowded(rank.tracks.iter())).collect();
         Self { open: (0..layout.ranks().len()).map(|rank| rank == 0).collect(), crowded, ..Self::default() }
     }
 

@@ -651,8 +651,13 @@ impl<'a> Timeline<'a> {
         let at = precise((entry.start - self.index.span().start).0, state.view.ns_per_px(egui::Rangef::new(0.0, 1e3)));
         let exact = format!("{} · {} ns · at {at}", entry.dur, grouped(entry.dur.0));
         ui.label(egui::RichText::new(exact).size(metrics::TRACK_FONT).color(colors.text));
-        let track = self.trace.track_of(event).map(|(id, _)| self.trace.track_label(id)).unwrap_or_default();
-        let mut place = format!("{} · {track}", entry.kind.label());
+        let mut place = entry.kind.label().to_owned();
+        if let Some((id, track)) = self.trace.track_of(event) {
+            let rank = self.trace.rank(track.rank).filter(|_| self.trace.ranks().len() > 1);
+            for part in rank.map(gapless_trace::Rank::label).into_iter().chain([self.trace.track_label(id)]) {
+                place.push_str(&format!(" · {part}"));
+            }
+        }
         if let Some(bytes) = self.trace.copy_bytes(event) {
             place.push_str(&format!(" · {}", counter_value(bytes as f64, "bytes")));
         }

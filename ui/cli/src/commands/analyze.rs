@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use gapless_analysis::{Analysis, AnalysisOptions, Convention, IdleCause, RankAnalysis, StepSummary, Tables, analyze};
+use gapless_analysis::{
+    Analysis, AnalysisOptions, Convention, IdleCause, RankAnalysis, RankWork, StepSummary, Tables, analyze,
+};
 use gapless_trace::{EventId, Trace};
 use serde::Serialize;
 
@@ -57,7 +59,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut analysis = analyze(&opened.trace, &options);
     let analysis_seconds = begun.elapsed().as_secs_f64();
-    select(&mut analysis, args)?;
+    select(&opened.trace, &mut analysis, &options, args)?;
     let mut report = AnalyzeReport::new(&opened, analysis, analysis_seconds);
     report.summary = sentence::summary(&report);
     if args.json {
@@ -74,7 +76,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<()> {
 }
 
 /// Keeps what `--rank` and `--step` ask for.
-fn select(analysis: &mut Analysis, args: &AnalyzeArgs) -> anyhow::Result<()> {
+fn select(trace: &Trace, analysis: &mut Analysis, options: &AnalysisOptions, args: &AnalyzeArgs) -> anyhow::Result<()> {
     if let Some(wanted) = args.rank {
         let known: Vec<String> =
             analysis.ranks.iter().filter_map(|rank| Some(rank.breakdown.rank?.to_string())).collect();
@@ -104,6 +106,10 @@ fn select(analysis: &mut Analysis, args: &AnalyzeArgs) -> anyhow::Result<()> {
         }
         for rank in &mut analysis.ranks {
             rank.steps.retain(|step| number(step.number, step.index) == Some(wanted));
+            // The longest gaps of the recording need not be in this step.
+            let work = RankWork::new(trace, rank.breakdown.rank_id, options);
+            let gaps = rank.steps.iter().flat_map(|step| work.largest_idle(step.span(), options.largest_idle));
+            rank.largest_idle = gaps.collect();
         }
         analysis.steps.retain(|step| number(step.number, step.index) == Some(wanted));
     }

@@ -100,6 +100,8 @@ pub struct WarningInfo {
 /// Heap bytes by part; mapped files are not counted.
 #[derive(Debug, Serialize)]
 pub struct MemoryInfo {
+    /// Events of every phase in the files: what `bytes_per_event` divides by.
+    pub file_events: u64,
     pub bytes_per_event: f64,
     pub total_bytes: u64,
     pub event_columns_bytes: u64,
@@ -253,6 +255,7 @@ pub fn warnings(trace: &Trace) -> Vec<WarningInfo> {
 impl MemoryInfo {
     fn of(memory: &MemoryReport) -> Self {
         Self {
+            file_events: memory.file_events,
             bytes_per_event: memory.bytes_per_event(),
             total_bytes: memory.total() as u64,
             event_columns_bytes: memory.event_columns as u64,

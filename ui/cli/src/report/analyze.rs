@@ -3,7 +3,7 @@
 use gapless_analysis::{IdleCause, MeanPartition, Partition, RankAnalysis};
 use gapless_trace::Duration;
 
-use super::sentence::label;
+use super::sentence::label_within;
 use super::totals::Totals;
 use super::{heading, tables, tracelens, warnings_summary, wrap};
 use crate::args::{AnalyzeArgs, Section};
@@ -44,8 +44,8 @@ pub fn render(report: &AnalyzeReport, args: &AnalyzeArgs, columns: usize) -> Str
         host_steps(&mut text, report, top, columns);
     }
     if let Some(rank) = shown_rank(report) {
-        if report.ranks.len() > 1 && tables::SECTIONS.iter().any(|&section| wanted(section)) {
-            let (dim, rank) = (styles::DIM, label(rank));
+        if report.ranks.len() > 1 && report.events > 0 && tables::SECTIONS.iter().any(|&section| wanted(section)) {
+            let (dim, rank) = (styles::DIM, label_within(rank));
             text.push_str(&format!("\n{dim}The tables below are of {rank}; --rank R shows another.{dim:#}\n"));
         }
         for section in tables::SECTIONS.into_iter().filter(|&section| wanted(section)) {
@@ -160,7 +160,9 @@ fn steps_over_ranks(text: &mut String, report: &AnalyzeReport, top: usize, colum
         .steps
         .iter()
         .map(|step| {
-            let number = step.slowest_rank.map_or_else(|| "?".to_owned(), |rank| rank.to_string());
+            let one = step.slowest_rank.map_or_else(|| "?".to_owned(), |rank| rank.to_string());
+            let equal = step.ranks > 1 && step.fastest_ns == step.duration_ns;
+            let number = if equal { "all".to_owned() } else { one };
             let slowest =
                 if columns < tables::NARROW { number } else { format!("{number}: {}", Duration(step.duration_ns)) };
             (step.name.as_str(), rounded(&step.mean), slowest)
@@ -210,7 +212,7 @@ fn steps_of_rank(text: &mut String, rank: &RankAnalysis, top: usize, columns: us
 }
 
 fn hidden_communication(text: &mut String, totals: &Totals) {
-    let all = totals.hidden_comm_ns + totals.exposed_comm_ns;
+    let all = totals.hidden_comm_ns.saturating_add(totals.exposed_comm_ns);
     if all > 0 {
         text.push_str(&format!(
             "  {} of the communication time is hidden under compute ({} of {})\n",
@@ -227,7 +229,7 @@ fn host_steps(text: &mut String, report: &AnalyzeReport, top: usize, columns: us
         if rank.steps.len() < 2 {
             continue;
         }
-        heading(text, &format!("Steps of {}", label(rank)));
+        heading(text, &format!("Steps of {}", label_within(rank)));
         let longest = rank.steps.iter().map(|step| step.partition.duration_ns).max().unwrap_or(0);
         let shown = longest_or_all(&rank.steps, |step| step.partition.duration_ns, top);
         let mut table = Table::new([("Step", Align::Name), ("Lasts", Align::Right), ("", Align::Drawing)]);
@@ -275,7 +277,10 @@ fn idle(text: &mut String, report: &AnalyzeReport, top: usize, columns: usize) {
     if totals.is_empty() {
         return;
     }
-    heading(text, "Idle time of the device by cause (all steps)");
+    let several = report.ranks.iter().any(|rank| rank.steps.len() > 1);
+    let what =
+        if several { "Idle time of the device by cause (all steps)" } else { "Idle time of the device by cause" };
+    heading(text, what);
     let mut titles = vec![("Rank".to_owned(), Align::Name), ("Idle".to_owned(), Align::Right)];
     titles.extend(IdleCause::ALL.iter().map(|cause| (capitalised(short_label(*cause)), Align::Right)));
     let mut table = Table::new(titles.iter().map(|(title, align)| (title.as_str(), *align)));
@@ -296,6 +301,7 @@ fn idle(text: &mut String, report: &AnalyzeReport, top: usize, columns: usize) {
     if report.longest_idle.is_empty() {
         return;
     }
+    // The list is of the recording, whatever step was asked for.
     heading(text, "Longest idle gaps");
     let mut table = Table::new([
         ("At", Align::Right),

@@ -98,7 +98,10 @@ fn ranks(text: &mut String, info: &InfoReport, columns: usize) {
         ("Clock base (UTC)", Align::Left),
     ]);
     for rank in &info.ranks {
-        let begins = rank.start_ns.zip(info.start_ns).map(|(start, first)| format!("+{}", Duration(start - first)));
+        let begins = rank
+            .start_ns
+            .zip(info.start_ns)
+            .map(|(start, first)| format!("+{}", Duration(start.saturating_sub(first))));
         let number = rank.rank.map_or_else(|| "?".to_owned(), |rank| rank.to_string());
         let of = rank.world_size.map(|size| format!("/{size}")).unwrap_or_default();
         table.row([
@@ -242,9 +245,9 @@ fn memory(text: &mut String, info: &InfoReport, columns: usize) {
         ("tracks and rows", memory.tracks_bytes),
     ];
     let per_event = |bytes: u64| {
-        if info.events == 0 { "–".to_owned() } else { format!("{:.1} B", bytes as f64 / info.events as f64) }
+        if memory.file_events == 0 { "–".to_owned() } else { format!("{:.1} B", bytes as f64 / memory.file_events as f64) }
     };
-    let mut table = Table::new([("Part", Align::Left), ("Bytes", Align::Right), ("Per event", Align::Right)]);
+    let mut table = Table::new([("Part", Align::Left), ("Bytes", Align::Right), ("Per event in the files", Align::Right)]);
     for (name, part) in parts {
         table.row([name.to_owned(), bytes(part), per_event(part)]);
     }

@@ -107,13 +107,16 @@ fn slowest(report: &AnalyzeReport) -> Option<String> {
             Mean { rank, step_ns, exposed_comm_ns }
         })
         .collect();
-    if means.len() < 2 {
+    // A whole recording is no step: it is longer than the steps of a rank that marks them.
+    let mut sources = means.iter().map(|mean| mean.rank.steps_from == StepSource::WholeRecording);
+    let first_source = sources.next()?;
+    if means.len() < 2 || sources.any(|source| source != first_source) {
         return None;
     }
     means.sort_by_key(|mean| mean.step_ns);
     let (fastest, slowest) = (means.first()?, means.last()?);
     let excess = slowest.step_ns - fastest.step_ns;
-    let name = (label(slowest.rank), lower_first(&label(fastest.rank)));
+    let name = (label(slowest.rank), label_within(fastest.rank));
     let different = excess as f64 >= SAME_TIME * fastest.step_ns as f64;
     let by_duration = format!(
         "{} is slowest: {} a step, {} more than {}.",
@@ -123,23 +126,33 @@ fn slowest(report: &AnalyzeReport) -> Option<String> {
         name.1
     );
     // Ranks that wait for each other take the same time; the one that waits least in communication sets the pace.
+    // A rank that does not communicate waits for nobody and keeps nobody waiting.
+    means.retain(|mean| mean.rank.breakdown.n_comm > 0);
     means.sort_by_key(|mean| mean.exposed_comm_ns);
-    let (pace, median) = (means.first()?, means.get(means.len() / 2)?);
+    let same_time =
+        || Some(if different { by_duration } else { "All ranks take the same time within 1 %.".to_owned() });
+    let (Some(pace), Some(median)) = (means.first(), means.get(means.len() / 2)) else { return same_time() };
     let waited = median.exposed_comm_ns - pace.exposed_comm_ns;
     if waited > excess && waited as f64 >= SETS_THE_PACE * pace.step_ns as f64 {
         return Some(format!(
-            "{} sets the pace: it spends {} of a step in exposed communication, the median rank {}, so the others \
-             probably wait for it.",
+            "{} sets the pace: it spends {} of a step in exposed communication, {} {}, so the others probably wait \
+             for it.",
             label(pace.rank),
             share(pace.exposed_comm_ns, pace.step_ns),
+            if means.len() > 2 { "the median rank".to_owned() } else { label_within(median.rank) },
             share(median.exposed_comm_ns, median.step_ns)
         ));
     }
-    Some(if different { by_duration } else { "All ranks take the same time within 1 %.".to_owned() })
+    same_time()
+}
+
+/// As [`label`], within a sentence.
+pub fn label_within(rank: &RankAnalysis) -> String {
+    lower_first(&label(rank))
 }
 
 /// `Rank 3`, or the file where the rank is not known.
-pub fn label(rank: &RankAnalysis) -> String {
+fn label(rank: &RankAnalysis) -> String {
     rank.breakdown.rank.map_or_else(|| clean(&rank.breakdown.file), |number| format!("Rank {number}"))
 }
 

@@ -154,7 +154,7 @@ fn copies(text: &mut String, tables: &Tables, asked: bool, top: usize, columns: 
     let mut table = Table::new(titles.chain([("Bytes", Align::Right), ("Bandwidth", Align::Right)]));
     for row in tables.copies.iter().take(top) {
         let cells = [row.name.clone(), wide(columns, row.direction.label().to_owned())];
-        let bytes = row.bytes.map(decimal_bytes).unwrap_or_default();
+        let bytes = moved(row.bytes, row.bytes_known, row.stats.count);
         let bandwidth = row.gb_per_s.map(|gb| rate(gb * 1e9)).unwrap_or_default();
         table.row(cells.into_iter().chain(stats_cells(&row.stats, columns)).chain([bytes, bandwidth]));
     }
@@ -190,7 +190,7 @@ fn collectives(text: &mut String, tables: &Tables, asked: bool, top: usize, colu
             nanos(row.stats.sum_ns),
             wide(columns, nanos_f64(row.stats.median_ns)),
             nanos(row.stats.max_ns),
-            row.bytes.map(decimal_bytes).unwrap_or_default(),
+            moved(row.bytes, row.bytes_known, row.stats.count),
             row.bus_gb_per_s.map(|gb| rate(gb * 1e9)).unwrap_or_default(),
         ]);
     }
@@ -251,7 +251,7 @@ fn queues(text: &mut String, tables: &Tables, top: usize, columns: usize) {
             row.stream.clone(),
             row.device.map(|device| device.to_string()).unwrap_or_default(),
             count(row.device_events),
-            format!("{:.1}", row.mean_length),
+            mean_length(row.mean_length),
             count(u64::from(row.median_length)),
             count(u64::from(row.p95_length)),
             count(u64::from(row.max_length)),
@@ -261,6 +261,17 @@ fn queues(text: &mut String, tables: &Tables, top: usize, columns: usize) {
     }
     let rows = tables.queues.len();
     section(text, "Launched work that waits in its stream (weighted by time)", table, rows, false, top, columns);
+}
+
+/// One decimal; something small but not nothing is `<0.1`.
+fn mean_length(length: f64) -> String {
+    if length > 0.0 && length < 0.1 { "<0.1".to_owned() } else { format!("{length:.1}") }
+}
+
+/// Bytes of `known` of `all` events: where some are not known, the sum is a lower bound.
+fn moved(sum: Option<u64>, known: u64, all: u64) -> String {
+    let at_least = if known < all { "≥" } else { "" };
+    sum.map(|sum| format!("{at_least}{}", decimal_bytes(sum))).unwrap_or_default()
 }
 
 fn graphs(text: &mut String, tables: &Tables, asked: bool, top: usize, columns: usize) {
@@ -284,5 +295,18 @@ fn graphs(text: &mut String, tables: &Tables, asked: bool, top: usize, columns: 
             nanos(row.device_sum_ns),
         ]);
     }
-    section(text, "CUDA and HIP graphs", table, tables.graphs.len(), asked, top, columns);
+    let only_graphs = tables.graphs.iter().all(|row| row.name.contains("GraphLaunch"));
+    let title =
+        if only_graphs { "CUDA and HIP graphs" } else { "Graphs and other calls that launch several pieces of work" };
+    section(text, title, table, tables.graphs.len(), asked, top, columns);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_queue_is_not_an_empty_one() {
+        assert_eq!([0.0, 0.04, 0.1, 14.44].map(mean_length), ["0.0", "<0.1", "0.1", "14.4"]);
+    }
 }

@@ -17,20 +17,20 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// The sum of `partitions`.
+    /// The sum of `partitions`. Times of a damaged file may be absurd; their sums must not overflow.
     pub fn of<'a>(partitions: impl IntoIterator<Item = &'a Partition>) -> Self {
         let mut totals = Self::default();
         for partition in partitions {
             totals.count += 1;
-            totals.duration_ns += partition.duration_ns;
-            totals.compute_ns += partition.compute_ns;
-            totals.exposed_comm_ns += partition.exposed_comm_ns;
-            totals.exposed_copy_ns += partition.exposed_copy_ns;
-            totals.other_device_ns += partition.other_device_ns;
-            totals.idle_ns += partition.idle_ns;
-            totals.hidden_comm_ns += partition.hidden_comm_ns;
+            totals.duration_ns = totals.duration_ns.saturating_add(partition.duration_ns);
+            totals.compute_ns = totals.compute_ns.saturating_add(partition.compute_ns);
+            totals.exposed_comm_ns = totals.exposed_comm_ns.saturating_add(partition.exposed_comm_ns);
+            totals.exposed_copy_ns = totals.exposed_copy_ns.saturating_add(partition.exposed_copy_ns);
+            totals.other_device_ns = totals.other_device_ns.saturating_add(partition.other_device_ns);
+            totals.idle_ns = totals.idle_ns.saturating_add(partition.idle_ns);
+            totals.hidden_comm_ns = totals.hidden_comm_ns.saturating_add(partition.hidden_comm_ns);
             for (sum, cause) in totals.idle_by_cause_ns.iter_mut().zip(IdleCause::ALL) {
-                *sum += partition.idle_by_cause.of(cause);
+                *sum = sum.saturating_add(partition.idle_by_cause.of(cause));
             }
         }
         totals

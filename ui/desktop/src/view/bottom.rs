@@ -9,9 +9,9 @@ use crate::BottomTab;
 use crate::format::thousands;
 use crate::message::Message;
 use crate::state::{Loaded, State};
-use crate::table::{Sort, TableId, TableView};
+use crate::table::{Sort, TableId, TableView, paint_text};
 use crate::tables::{COLLECTIVES, COPIES, KERNELS, OPERATORS};
-use crate::view::widgets::{dropdown_button, hairline, link};
+use crate::view::widgets::{dropdown_button, hairline};
 use crate::view::{breakdown, selection};
 
 const TAB_HEIGHT: f32 = 32.0;
@@ -46,7 +46,7 @@ pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
     match state.tab {
         BottomTab::Selection => selection::selection_ui(ui, state, loaded, messages),
         BottomTab::Breakdown => match &loaded.view {
-            Some(view) => breakdown::breakdown_ui(ui, state, view, messages),
+            Some(view) => breakdown::breakdown_ui(ui, state, loaded, view, messages),
             None => waiting_ui(ui, state),
         },
         BottomTab::Kernels => tables_ui(ui, state, loaded, &[TableId::Kernels], messages),
@@ -95,12 +95,18 @@ fn waiting_ui(ui: &mut Ui, state: &State) {
 
 fn rank_chooser_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Message>) {
     let label = loaded.trace.rank(loaded.table_rank).map(gapless_trace::Rank::label).unwrap_or_default();
+    let has_room = ui.available_width() > 220.0;
+    if loaded.trace.ranks().len() < 2 && !has_room {
+        return;
+    }
     if loaded.trace.ranks().len() < 2 {
         ui.colored_label(state.theme.ui.dim, "whole recording");
         return;
     }
     let response = dropdown_button(ui, &state.theme, &label, "Rank of the tables");
-    ui.colored_label(state.theme.ui.dim, "whole recording of");
+    if has_room {
+        ui.colored_label(state.theme.ui.dim, "whole recording of");
+    }
     Popup::menu(&response).width(140.0).show(|ui| {
         let ranks = loaded.trace.ranks();
         ScrollArea::vertical().max_height(320.0).show_rows(ui, 22.0, ranks.len(), |ui, range| {
@@ -160,6 +166,7 @@ fn table_ui(
             sort,
             mark: &|row| Some(class_color(row.class)),
             click: &|row| Message::ShowName(rank, row.name.clone()),
+            without: &[],
             empty: "No device work in this rank",
         }
         .show(ui, theme, messages),
@@ -171,6 +178,7 @@ fn table_ui(
             sort,
             mark: &|_| Some(theme.kind(EventKind::Operator)),
             click: &|row| Message::ShowName(rank, row.name.clone()),
+            without: if loaded.has_device_work() { &[] } else { &["share", "device", "device self", "device events"] },
             empty: "No operators in this rank",
         }
         .show(ui, theme, messages),
@@ -182,6 +190,7 @@ fn table_ui(
             sort,
             mark: &|_| Some(class_color(WorkClass::Copy)),
             click: &|row| Message::ShowName(rank, row.name.clone()),
+            without: &[],
             empty: "No copies or fills in this rank",
         }
         .show(ui, theme, messages),
@@ -193,6 +202,7 @@ fn table_ui(
             sort,
             mark: &|_| Some(class_color(WorkClass::Communication)),
             click: &|row| Message::Select(row.longest_event),
+            without: &[],
             empty: "No communication kernels in this rank",
         }
         .show(ui, theme, messages),
@@ -209,40 +219,56 @@ fn warnings_ui(ui: &mut Ui, state: &State, loaded: &Loaded) {
             return;
         }
         ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| {
-            egui::Grid::new("warnings").num_columns(4).spacing(vec2(16.0, 6.0)).show(ui, |ui| {
-                for heading in ["", "count", "what", "where"] {
-                    ui.label(RichText::new(heading).size(metrics::TRACK_FONT).color(colors.dim));
-                }
-                ui.end_row();
-                for warning in warnings {
-                    let severity = warning.kind.severity();
-                    let color = match severity {
-                        Severity::Lost => colors.warning,
-                        Severity::Repaired => colors.text,
-                        Severity::Note => colors.dim,
-                    };
-                    ui.colored_label(color, severity.id());
-                    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                        ui.colored_label(colors.text, thousands(warning.count));
-                    });
-                    let mut text = warning.kind.text().to_owned();
-                    if !warning.detail.is_empty() {
-                        text.push_str(&format!(" ({})", warning.detail));
-                    }
-                    ui.add(egui::Label::new(RichText::new(text).color(colors.text)).truncate());
-                    let path = loaded.trace.source(warning.source).map_or("", |source| source.path.as_str());
-                    let file = path.rsplit('/').next().unwrap_or(path);
-                    let place = warning.offsets.first().map_or_else(
-                        || file.to_owned(),
-                        |offset| format!("{file}, first at byte {}", thousands(*offset)),
-                    );
-                    let response = link(ui, &place, metrics::TRACK_FONT, colors.dim, &format!("Copy the path {path}"));
-                    if response.on_hover_text(path).clicked() {
-                        ui.ctx().copy_text(path.to_owned());
-                    }
-                    ui.end_row();
-                }
-            });
+            ui.spacing_mut().item_spacing.y = 0.0;
+            for warning in warnings {
+                warning_ui(ui, state, loaded, warning);
+            }
         });
     });
+}
+
+/// A line: how serious, how many, what, and at its end where. Text that has no room is cut, and whole in the tooltip.
+fn warning_ui(ui: &mut Ui, state: &State, loaded: &Loaded, warning: &gapless_trace::Warning) {
+    const SEVERITY: f32 = 64.0;
+    const COUNT: f32 = 72.0;
+    let colors = &state.theme.ui;
+    let severity = warning.kind.severity();
+    let color = match severity {
+        Severity::Lost => colors.warning,
+        Severity::Repaired => colors.text,
+        Severity::Note => colors.dim,
+    };
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::click());
+    if response.hovered() {
+        ui.painter().rect_filled(rect, 0.0, colors.hover);
+    }
+    let path = loaded.trace.source(warning.source).map_or("", |source| source.path.as_str());
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let first = warning.offsets.first();
+    let place = first.map_or_else(|| file.to_owned(), |offset| format!("{file}, first at byte {}", thousands(*offset)));
+    let mut what = warning.kind.text().to_owned();
+    if !warning.detail.is_empty() {
+        what.push_str(&format!(" ({})", warning.detail));
+    }
+    let font = egui::FontId::proportional(metrics::TRACK_FONT);
+    let cell = |left: f32, right: f32| Rect::from_min_max(pos2(left, rect.top()), pos2(right, rect.bottom()));
+    let text_left = rect.left() + SEVERITY + COUNT + 12.0;
+    // The place takes what it needs, up to a part of the line.
+    let place_width = ui.painter().layout_no_wrap(place.clone(), font.clone(), colors.dim).size().x + 2.0;
+    let split = rect.right() - place_width.min((rect.right() - text_left) * 0.4);
+    paint_text(ui, cell(rect.left(), rect.left() + SEVERITY), false, severity.id(), font.clone(), color);
+    let count = cell(rect.left() + SEVERITY, rect.left() + SEVERITY + COUNT);
+    paint_text(ui, count, true, &thousands(warning.count), font.clone(), colors.text);
+    paint_text(ui, cell(text_left, split - 12.0), false, &what, font.clone(), colors.text);
+    paint_text(ui, cell(split, rect.right()), true, &place, font, colors.dim);
+    let name = format!("{}: {} × {what}. Copy the path {path}", severity.id(), thousands(warning.count));
+    response.widget_info(|| WidgetInfo::labeled(Role::Row, true, &name));
+    let response = response.on_hover_ui(|ui| {
+        ui.set_max_width(520.0);
+        ui.label(&what);
+        ui.colored_label(colors.dim, format!("{path}\nClick to copy the path"));
+    });
+    if response.clicked() {
+        ui.ctx().copy_text(path.to_owned());
+    }
 }

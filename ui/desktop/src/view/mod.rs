@@ -2,6 +2,7 @@
 
 mod bottom;
 mod breakdown;
+mod largest;
 mod overlay;
 mod selection;
 mod start;
@@ -16,6 +17,7 @@ use gapless_trace::RankId;
 use crate::message::Message;
 use crate::state::{Loaded, State};
 
+pub use summary::slowest_worth_naming;
 pub use top_bar::SEARCH_ID;
 
 /// Draws the whole window. Returns whether the timeline changed its own selection or range.
@@ -32,12 +34,17 @@ pub fn root_ui(ui: &mut Ui, state: &State, timeline: Option<&mut TimelineState>,
         (Some(loaded), Some(timeline)) => {
             let panel = Frame::new().fill(colors.panel);
             if state.shows_summary {
-                Panel::right("summary").default_size(336.0).size_range(280.0..=520.0).frame(panel).show(ui, |ui| {
+                // A narrow window has little room for time as it is.
+                let width = if ui.available_width() < 1200.0 { 316.0 } else { 336.0 };
+                Panel::right("summary").default_size(width).size_range(280.0..=520.0).frame(panel).show(ui, |ui| {
                     summary::summary_ui(ui, state, loaded, messages);
                 });
             }
             if state.shows_bottom {
-                let height = (ui.available_height() * 0.36).clamp(200.0, 340.0);
+                let rows = loaded.trace.ranks().len().max(loaded.steps().len().min(6));
+                // Few rows need little, and the timeline can use what they leave.
+                let wanted = (100.0 + 24.0 * rows as f32).max(236.0);
+                let height = (ui.available_height() * 0.36).clamp(180.0, 340.0).min(wanted);
                 Panel::bottom("bottom").default_size(height).size_range(120.0..=700.0).frame(panel).show(ui, |ui| {
                     bottom::bottom_ui(ui, state, loaded, messages);
                 });
@@ -81,7 +88,7 @@ fn badges(loaded: &Loaded) -> Vec<(RankId, String)> {
     if let Some(late) = summary::waited_for(view) {
         badges.push((late.rank, "waits least".to_owned()));
     }
-    if let Some(slowest) = summary::slowest_worth_naming(view)
+    if let Some(slowest) = slowest_worth_naming(view)
         && badges.iter().all(|(rank, _)| *rank != slowest.rank)
     {
         badges.push((slowest.rank, "longest step".to_owned()));

@@ -9,6 +9,7 @@ use crate::format::{counted, duration_f64, exact, in_text, percent, shorten};
 use crate::message::Message;
 use crate::part::Part;
 use crate::state::{Loaded, RankRow, State, Window, WindowView};
+use crate::view::largest;
 use crate::view::widgets::{fill_bar, hairline, link, link_at_right, section, swatch, title};
 
 /// Size of the one number that matters.
@@ -47,12 +48,17 @@ pub fn summary_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Ve
             Some(view) => {
                 section(ui, |ui| headline_ui(ui, state, loaded, view, messages));
                 hairline(ui, &state.theme);
-                section(ui, |ui| parts_ui(ui, state, view, messages));
-                let steps = loaded.report.as_ref().map_or(0, |report| report.analysis.steps.len());
-                if steps > 1 {
+                if loaded.has_device_work() {
+                    section(ui, |ui| parts_ui(ui, state, view, messages));
+                } else {
+                    section(ui, |ui| no_device_ui(ui, state));
+                }
+                if loaded.steps().len() > 1 {
                     hairline(ui, &state.theme);
                     section(ui, |ui| steps_ui(ui, state, loaded, messages));
                 }
+                hairline(ui, &state.theme);
+                section(ui, |ui| largest::largest_ui(ui, state, loaded, 8, messages));
             }
             None => section(ui, |ui| {
                 title(ui, &state.theme, "Where the time goes");
@@ -84,12 +90,12 @@ fn headline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView, m
         }
         let what = match loaded.window {
             Window::Step(_) => "is how long this step takes",
-            Window::Whole => "is the whole recording",
+            Window::Whole => "is how long the recording lasts",
             Window::Range(_) => "is the selected range",
         };
         ui.colored_label(colors.dim, what);
     });
-    if view.rows.len() < 2 {
+    if view.rows.len() < 2 || matches!(loaded.window, Window::Range(_)) {
         return;
     }
     match slowest_worth_naming(view) {
@@ -106,7 +112,7 @@ fn headline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView, m
             });
         }
         None => {
-            ui.colored_label(colors.dim, format!("All {} ranks take equally long", view.rows.len()));
+            ui.colored_label(colors.dim, format!("All {} ranks take about equally long", view.rows.len()));
         }
     }
     if let Some(least) = waited_for(view)
@@ -159,7 +165,11 @@ fn parts_ui(ui: &mut Ui, state: &State, view: &WindowView, messages: &mut Vec<Me
     if hidden + exposed > 0.0 {
         ui.add_space(metrics::SPACE);
         let share = percent(hidden / (hidden + exposed));
-        let text = format!("{share} of communication ({}) runs under compute", duration_f64(hidden));
+        let text = if hidden > 0.0 {
+            format!("{share} of communication ({}) runs under compute", duration_f64(hidden))
+        } else {
+            "No communication runs under compute".to_owned()
+        };
         if link(ui, &text, metrics::TRACK_FONT, colors.dim, &text).clicked() {
             messages.push(Message::ShowHiddenCommunication);
         }
@@ -171,6 +181,15 @@ fn parts_ui(ui: &mut Ui, state: &State, view: &WindowView, messages: &mut Vec<Me
         let text = "Click a number to light up its time";
         ui.add(egui::Label::new(RichText::new(text).size(metrics::BAR_FONT).color(colors.faint)).wrap());
     }
+}
+
+/// What to say where no device was recorded: that it is idle all the time would be true and mislead.
+fn no_device_ui(ui: &mut Ui, state: &State) {
+    let colors = &state.theme.ui;
+    ui.label(RichText::new("No device work in this recording").color(colors.text));
+    let text = "It has no kernels and copies to split the time by. If the job ran on a GPU, record with device activity \
+                (in PyTorch, ProfilerActivity.CUDA)";
+    ui.add(egui::Label::new(RichText::new(text).size(metrics::TRACK_FONT).color(colors.dim)).wrap());
 }
 
 fn part_ui(
@@ -228,8 +247,7 @@ fn part_ui(
 
 /// All steps as bars, so that one that stands out is seen.
 fn steps_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Message>) {
-    let Some(report) = &loaded.report else { return };
-    let steps = &report.analysis.steps;
+    let steps = loaded.steps();
     let colors = &state.theme.ui;
     ui.horizontal(|ui| {
         title(ui, &state.theme, "Steps");

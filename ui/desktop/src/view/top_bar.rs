@@ -107,7 +107,7 @@ fn step_chooser_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut V
     let longest = view.rows.iter().map(|row| row.partition.duration_ns).max().unwrap_or_default();
     let text = format!("{}  {}", view.title, Duration(longest));
     let response = dropdown_button(ui, &state.theme, &text, "Step").on_hover_text("Choose what the numbers are about");
-    let steps = loaded.report.as_ref().map_or(&[][..], |report| report.analysis.steps.as_slice());
+    let steps = loaded.steps();
     Popup::menu(&response).width(260.0).show(|ui| {
         ui.set_min_width(240.0);
         let is_whole = loaded.window == Window::Whole;
@@ -147,10 +147,12 @@ fn search_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Mes
     if response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) {
         let back = ui.input(|input| input.modifiers.shift);
         messages.push(Message::Run(if back { Command::PreviousHit } else { Command::NextHit }));
+        // It would lie over what is gone to.
+        messages.push(Message::SearchList(false));
         // The next Enter goes to the next hit.
         response.request_focus();
     }
-    if response.gained_focus() {
+    if response.clicked() {
         messages.push(Message::SearchList(true));
     }
     if search.query.is_empty() {
