@@ -27,20 +27,19 @@ pub(crate) struct KeptText {
 }
 
 impl KeptText {
-    /// Nothing yet; counts towards `in_all`.
-    pub fn new(in_all: KeptBytes) -> Self {
-        Self { in_all, ..Self::default() }
+    /// Nothing yet; counts towards `in_all`. A text that is `expected` to be too large is not kept at all.
+    pub fn new(in_all: KeptBytes, expected: usize) -> Self {
+        Self { in_all, is_too_large: expected > MOST_KEPT, ..Self::default() }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.in_all.fetch_sub(self.bytes, Ordering::Relaxed);
-        (self.blocks, self.bytes, self.is_too_large) = (Vec::new(), 0, false);
+        (self.blocks, self.bytes) = (Vec::new(), 0);
     }
 
-    /// Keeps the text up to `cut`, which begins at `base` in the source, if it still fits.
-    pub fn keep(&mut self, base: u64, mut text: Vec<u8>, cut: Option<usize>) {
-        text.truncate(cut.unwrap_or(usize::MAX));
+    /// Keeps `text`, which begins at `base` in the source, if it still fits.
+    pub fn keep(&mut self, base: u64, text: &[u8]) {
         if self.is_too_large {
             return;
         }
@@ -50,7 +49,7 @@ impl KeptText {
             self.clear();
             self.is_too_large = true;
         } else {
-            self.blocks.push((base, text));
+            self.blocks.push((base, text.to_vec()));
         }
     }
 }
@@ -77,7 +76,6 @@ impl JsonText {
             return Self::Gzip { file, text: OnceLock::new() };
         }
         kept.blocks.sort_by_key(|block| block.0);
-        kept.blocks.iter_mut().for_each(|block| block.1.shrink_to_fit());
         Self::Inflated(kept.blocks)
     }
 

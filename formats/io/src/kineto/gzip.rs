@@ -18,7 +18,7 @@ use crate::Progress;
 use crate::text::{KeptBytes, KeptText};
 
 /// Bytes of inflated text per block.
-const BLOCK: usize = 4 << 20;
+const BLOCK: usize = 8 << 20;
 /// How far back from the end of a block a cut is looked for first.
 const CUT_WINDOW: usize = 4 << 10;
 
@@ -41,7 +41,9 @@ pub(crate) fn read_gzip(
     part: &mut TracePart,
     progress: &dyn Progress,
 ) -> Result<KeptText, Refused> {
-    let mut kept = KeptText::new(in_all);
+    // The last four bytes of a gzip file say how long its text is (modulo 4 GiB, of its last member).
+    let length = file.last_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let mut kept = KeptText::new(in_all, length as usize);
     let outcome = match read_blocks(file, &mut kept, progress)? {
         Some(outcome) => outcome,
         None => {
@@ -100,7 +102,8 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
     let mut damage = None;
     let mut head: Option<Head> = None;
     let mut warnings = gapless_trace::Warnings::default();
-    let (parsed_ref, texts_ref, in_flight_ref) = (&parsed, &texts, &in_flight);
+    let pool: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+    let (parsed_ref, texts_ref, in_flight_ref, pool_ref) = (&parsed, &texts, &in_flight, &pool);
     let inflated = rayon::in_place_scope(|scope| -> Result<(), Refused> {
         let mut carry: Vec<u8> = Vec::new();
         let mut base = 0u64;
@@ -109,22 +112,28 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
             if progress.is_cancelled() {
                 return Err(Refused::Cancelled);
             }
-            let mut buffer = carry;
-            let have = buffer.len();
+            // A used buffer costs no fresh pages. What lies behind `length` in it is left over from before.
+            let mut buffer = pool_ref.lock().ok().and_then(|mut pool| pool.pop()).unwrap_or_default();
+            let have = carry.len();
             // Twice the room each time, so that what does not fit is looked at a few times only.
-            buffer.resize(have + BLOCK.max(have), 0);
-            let (length, ended) = fill(&mut decoder, &mut buffer, have, &mut damage);
-            buffer.truncate(length);
+            let room = have + BLOCK.max(have);
+            if buffer.len() < room {
+                buffer.resize(room, 0);
+            }
+            let (Some(old), Some(inflated)) = (buffer.get_mut(..have), carry.get(..)) else { continue };
+            old.copy_from_slice(inflated);
+            let (length, ended) = fill(&mut decoder, buffer.get_mut(..room).unwrap_or_default(), have, &mut damage);
+            let text = buffer.get(..length).unwrap_or_default();
             total_text.fetch_add((length - have) as u64, Ordering::Relaxed);
             progress.done((file.len() - decoder.get_ref().len()) as u64);
             let mut start = 0;
             if head.is_none() {
-                match find_events(&buffer, &mut warnings) {
+                match find_events(text, &mut warnings) {
                     Ok(found) => {
                         start = found.events_at;
                         head = Some(found);
                     }
-                    Err(none) if ended || none.is_final || buffer.len() > LONGEST_HEAD => {
+                    Err(none) if ended || none.is_final || length > LONGEST_HEAD => {
                         let reason = match &damage {
                             Some(damage) => format!("{}; the gzip stream is damaged: {damage}", none.reason),
                             None => none.reason,
@@ -134,37 +143,39 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
                     Err(_) => {
                         // The header is longer than a block.
                         warnings = gapless_trace::Warnings::default();
-                        carry = buffer;
+                        carry = text.to_vec();
                         continue;
                     }
                 }
             }
-            let cut = if ended { None } else { cut_of(&buffer, start) };
+            let cut = if ended { None } else { cut_of(text, start) };
             if cut.is_none() && !ended {
                 // One event fills the block: go on until its end is here.
-                carry = buffer;
+                carry = text.to_vec();
                 if index == 0 {
                     head = None;
                 }
                 continue;
             }
-            carry = cut.and_then(|cut| buffer.get(cut..)).unwrap_or_default().to_vec();
+            carry.clear();
+            carry.extend_from_slice(cut.and_then(|cut| text.get(cut..)).unwrap_or_default());
             let here = base;
-            base += cut.unwrap_or(buffer.len()) as u64;
+            base += cut.unwrap_or(length) as u64;
             let number = index;
             index += 1;
             let job = move || {
+                let bytes = buffer.get(..length).unwrap_or_default();
                 let text = if cut.is_some() { Text::Partial } else { Text::Whole };
-                let (chunk, end) = parse_events(&buffer, start, cut.unwrap_or(usize::MAX), here, text);
-                let tail = match (cut, end) {
-                    (None, _) => buffer.clone(),
-                    _ => Vec::new(),
-                };
+                let (chunk, end) = parse_events(bytes, start, cut.unwrap_or(usize::MAX), here, text);
+                let tail = if cut.is_none() { bytes.to_vec() } else { Vec::new() };
                 if let Ok(mut parsed) = parsed_ref.lock() {
                     parsed.push(Parsed { index: number, chunk, end, cut, base: here, tail });
                 }
                 if let Ok(mut texts) = texts_ref.lock() {
-                    texts.keep(here, buffer, cut);
+                    texts.keep(here, bytes.get(..cut.unwrap_or(length)).unwrap_or_default());
+                }
+                if let Ok(mut pool) = pool_ref.lock() {
+                    pool.push(buffer);
                 }
                 in_flight_ref.fetch_sub(1, Ordering::Relaxed);
             };
@@ -287,7 +298,7 @@ fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> R
                     damage = decoder.read_to_end(&mut buffer).err().map(|error| error.to_string()).or(damage);
                     text_bytes = base + buffer.len() as u64;
                 }
-                kept.keep(base, buffer.clone(), None);
+                kept.keep(base, &buffer);
                 let head = head.ok_or_else(|| Refused::Format { offset: 0, reason: "the file is empty".to_owned() })?;
                 let events = Events { chunks, end };
                 return Ok(Outcome { head, events, tail: buffer, tail_base: base, text_bytes, damage, warnings });
@@ -295,7 +306,7 @@ fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> R
         };
         chunks.push(chunk);
         let rest = buffer.get(next..).unwrap_or_default().to_vec();
-        kept.keep(base, buffer, Some(next));
+        kept.keep(base, buffer.get(..next).unwrap_or_default());
         base += next as u64;
         buffer = rest;
         if matches!(end, End::At(_)) {
