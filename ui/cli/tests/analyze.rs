@@ -271,4 +271,3 @@ fn the_idle_gaps_of_a_step_are_its_own() {
         assert_eq!(gaps.collect::<Vec<_>>(), expected, "step {step}");
     }
 }
-

@@ -245,9 +245,14 @@ fn memory(text: &mut String, info: &InfoReport, columns: usize) {
         ("tracks and rows", memory.tracks_bytes),
     ];
     let per_event = |bytes: u64| {
-        if memory.file_events == 0 { "–".to_owned() } else { format!("{:.1} B", bytes as f64 / memory.file_events as f64) }
+        if memory.file_events == 0 {
+            "–".to_owned()
+        } else {
+            format!("{:.1} B", bytes as f64 / memory.file_events as f64)
+        }
     };
-    let mut table = Table::new([("Part", Align::Left), ("Bytes", Align::Right), ("Per event in the files", Align::Right)]);
+    let mut table =
+        Table::new([("Part", Align::Left), ("Bytes", Align::Right), ("Per event in the files", Align::Right)]);
     for (name, part) in parts {
         table.row([name.to_owned(), bytes(part), per_event(part)]);
     }
