@@ -57,6 +57,7 @@ pub(crate) fn build(parts: Vec<TracePart>, options: &BuildOptions) -> Result<Tra
         .zip(maps)
         .map(|((chunks, base_ns), maps)| build_rank(chunks, maps, &kinds, base_ns.unwrap_or(0)))
         .collect();
+    strings.shrink();
     Ok(merge(parts, built, strings))
 }
 

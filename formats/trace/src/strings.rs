@@ -88,6 +88,12 @@ impl StringTable {
         (0..self.ends.len() as u32).map(|index| (StrId(index), self.get(StrId(index))))
     }
 
+    /// Gives back room that was made for growth.
+    pub(crate) fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     /// Heap bytes held.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
