@@ -24,6 +24,7 @@ mod lanes;
 mod layout;
 mod links;
 mod memory;
+mod numbers;
 mod pair;
 mod part;
 mod sort;
@@ -39,6 +40,7 @@ pub use events::{Event, EventId, Events};
 pub use kind::EventKind;
 pub use links::{Flow, LaunchLinks};
 pub use memory::MemoryReport;
+pub use numbers::{thousands, three_figures};
 pub use part::{
     AsyncPhase, CollectiveArgs, RawAsync, RawBeginEnd, RawChunk, RawCounter, RawFlow, RawId, RawMeta, TraceInfo,
     TracePart,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
 
+use crate::three_figures;
+
 /// A point in time, in nanoseconds on the trace's clock.
 ///
 /// The clock is Unix time where the file says so (Kineto's `baseTimeNanoseconds` is added on import),
@@ -158,14 +160,7 @@ impl fmt::Display for Duration {
             999_500..=999_499_999 => (nanos as f64 / 1e6, "ms"),
             _ => (nanos as f64 / 1e9, "s"),
         };
-        let decimals = if value >= 99.95 {
-            0
-        } else if value >= 9.995 {
-            1
-        } else {
-            2
-        };
-        f.pad(&format!("{sign}{value:.decimals$} {unit}"))
+        f.pad(&format!("{sign}{} {unit}", three_figures(value)))
     }
 }
 

@@ -1,20 +1,7 @@
 //! Numbers for people.
 
 use gapless_trace::Duration;
-
-/// With a thin gap between thousands: `212,304`.
-#[must_use]
-pub fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub use gapless_trace::{thousands, three_figures};
 
 /// `value` with the word that fits: `1 event`, `2,304 events`.
 #[must_use]
@@ -46,17 +33,6 @@ pub fn bytes(value: u64) -> String {
         }
     }
     format!("{value} B")
-}
-
-/// A number from 0 to 999 with three significant figures.
-#[must_use]
-pub fn three_figures(value: f64) -> String {
-    let decimals = match value.abs() {
-        below if below < 9.995 => 2,
-        below if below < 99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$}")
 }
 
 /// A duration from fractional nanoseconds, as means and medians are.

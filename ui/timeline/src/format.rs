@@ -1,20 +1,12 @@
 //! Times as text: for the ruler, the cursor and tooltips.
 
+use gapless_trace::{thousands, three_figures};
+
 /// A whole number with a comma between thousands: `1,234,567`.
 #[must_use]
 pub fn grouped(value: i64) -> String {
-    let digits = value.unsigned_abs().to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    if value < 0 {
-        text.push('−');
-    }
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let sign = if value < 0 { "−" } else { "" };
+    format!("{sign}{}", thousands(value.unsigned_abs()))
 }
 
 const UNITS: [(f64, &str); 4] = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
@@ -46,11 +38,11 @@ fn with_decimals(nanos: f64, unit: f64, name: &str, resolution_ns: f64) -> Strin
 pub fn counter_value(value: f64, unit: &str) -> String {
     let (divisor, prefix) = if unit.eq_ignore_ascii_case("bytes") {
         let (divisor, prefix) = scale(value, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"]);
-        return format!("{} {prefix}", three_figures(value / divisor));
+        return format!("{} {prefix}", whole_or_three_figures(value / divisor));
     } else {
         scale(value, 1000.0, &["", "k", "M", "G", "T"])
     };
-    format!("{} {prefix}{unit}", three_figures(value / divisor)).trim_end().to_owned()
+    format!("{} {prefix}{unit}", whole_or_three_figures(value / divisor)).trim_end().to_owned()
 }
 
 fn scale<'p>(value: f64, base: f64, prefixes: &[&'p str]) -> (f64, &'p str) {
@@ -67,18 +59,11 @@ fn scale<'p>(value: f64, base: f64, prefixes: &[&'p str]) -> (f64, &'p str) {
     (divisor, prefix)
 }
 
-fn three_figures(value: f64) -> String {
+fn whole_or_three_figures(value: f64) -> String {
     if value == value.trunc() && value.abs() < 1000.0 {
         return format!("{value:.0}");
     }
-    let decimals = if value.abs() >= 99.95 {
-        0
-    } else if value.abs() >= 9.995 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.decimals$}")
+    three_figures(value)
 }
 
 /// Ticks of a ruler.

@@ -1,29 +1,7 @@
 //! Numbers as people read them: thousands separators, three significant figures, a unit that fits.
 
-/// `26,538`.
-pub fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Three significant figures: `1.23`, `12.3`, `123`.
-fn three_figures(value: f64) -> String {
-    let decimals = if value >= 99.95 {
-        0
-    } else if value >= 9.995 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.decimals$}")
-}
+pub use gapless_trace::thousands as count;
+use gapless_trace::three_figures;
 
 fn scaled(value: f64, step: f64, units: &[&str]) -> String {
     let mut value = value;
