@@ -5,14 +5,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gapless_trace::{BuildOptions, Source, SourceId, Trace, TracePart, WarningKind};
+use gapless_trace::{BuildOptions, Source, SourceId, Trace, WarningKind};
 use rayon::prelude::*;
 
-use crate::kineto;
+use crate::error::Refused;
+use crate::limits::Limits;
 use crate::mapped::Bytes;
-use crate::ranks::{rank_in_name, settle_ranks};
+use crate::merge::merge;
+use crate::ranks::rank_in_name;
+use crate::readers::{Head, Input, READERS, ReadPart, Reader, Role};
 use crate::text::{JsonText, KeptBytes};
-use crate::{OpenError, Progress, Silent};
+use crate::{OpenError, Progress, Silent, kineto};
 
 /// How to open traces.
 #[derive(Clone, Debug, Default)]
@@ -21,10 +24,19 @@ pub struct OpenOptions {
     pub ranks: Option<Vec<u32>>,
     /// Which kernels communicate.
     pub build: BuildOptions,
+    /// What a file may cost.
+    pub limits: Limits,
 }
 
 /// First bytes of a text that are looked at to tell whether a file in a folder is a trace.
 const SNIFFED: u64 = 1 << 20;
+
+/// The format of content that begins with `head`.
+fn reader_of(head: &[u8], path: &Path) -> Option<&'static Reader> {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let head = Head { bytes: head.get(..SNIFFED as usize).unwrap_or(head), name: &name };
+    READERS.iter().find(|reader| (reader.sniff)(&head))
+}
 
 /// The files that `args` name: files, folders (all traces in them, not deeper), and patterns (`rank*.json.gz`).
 ///
@@ -112,7 +124,7 @@ fn is_foreign(path: &Path) -> bool {
         is_cut |= inflated.is_err() || text.len() as u64 == SNIFFED;
         head = text;
     }
-    if kineto::sniff(&head) {
+    if reader_of(&head, path).is_some() {
         return false;
     }
     let is_json = head.iter().find(|&&byte| byte > b' ').is_none_or(|&first| first == b'{' || first == b'[');
@@ -146,65 +158,123 @@ pub fn open(paths: &[PathBuf], options: &OpenOptions, progress: &dyn Progress) -
     progress.stage(&what, total);
     let kept = KeptBytes::default();
     let sum = SumProgress::new(progress, files.len());
-    let parts: Vec<TracePart> = files
+    let parts: Vec<Vec<ReadPart>> = files
         .into_par_iter()
         .zip(paths)
         .enumerate()
-        .map(|(index, (file, path))| read_part(path, file, options.ranks.is_some(), &kept, &sum.of(index)))
+        .map(|(index, (file, path))| read_file(path, file, options, &kept, &sum.of(index)))
         .collect::<Result<_, _>>()?;
     if progress.is_cancelled() {
         return Err(OpenError::Cancelled);
     }
     progress.stage("Sorting events", 0);
-    let parts = settle_ranks(parts, options.ranks.as_deref())?;
+    let parts = merge(parts.into_iter().flatten().collect(), options.ranks.as_deref())?;
     Ok(Trace::from_parts(parts, &options.build)?)
 }
 
-/// Opens bytes in memory as a trace of one rank; `name` stands for the path in messages.
+/// Opens bytes in memory as a trace; `name` stands for the path in messages.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<Trace, OpenError> {
-    let part =
-        read_part(Path::new(name), Bytes::Owned(bytes), options.ranks.is_some(), &KeptBytes::default(), &Silent)?;
-    let parts = settle_ranks(vec![part], options.ranks.as_deref())?;
+    let read = read_file(Path::new(name), Bytes::Owned(bytes), options, &KeptBytes::default(), &Silent)?;
+    let parts = merge(read, options.ranks.as_deref())?;
     Ok(Trace::from_parts(parts, &options.build)?)
 }
 
-fn read_part(
+/// Reads one file: takes compression off, finds the format, reads, gives each part the rank of the file's name where
+/// the content says none.
+fn read_file(
     path: &Path,
     file: Bytes,
-    ranks_given: bool,
+    options: &OpenOptions,
     kept: &KeptBytes,
     progress: &dyn Progress,
-) -> Result<TracePart, OpenError> {
+) -> Result<Vec<ReadPart>, OpenError> {
+    let is_on_disk = matches!(file, Bytes::Mapped(_));
     let bytes = Arc::new(file);
     let source = Source {
         path: path.display().to_string(),
-        format: "Kineto or Chrome JSON".to_owned(),
         file_bytes: bytes.len() as u64,
         text_bytes: bytes.len() as u64,
-        file_events: 0,
+        ..Source::default()
     };
-    let mut part = TracePart::new(source);
-    if is_gzip(&bytes) {
-        part.source.format.push_str(", gzip");
-        let kept =
-            kineto::read_gzip(&bytes, Arc::clone(kept), &mut part, progress).map_err(|refused| refused.at(path))?;
-        part.args = Arc::new(JsonText::of_gzip(kept, bytes));
+    let mut input = Input {
+        path: path.to_owned(),
+        file: is_on_disk.then(|| path.to_owned()),
+        bytes: Arc::clone(&bytes),
+        source,
+        limits: options.limits,
+    };
+    let read = if is_gzip(&bytes) {
+        let head = inflated_head(&bytes);
+        match reader_of(&head, path) {
+            // Text of this format is parsed while it is inflated.
+            None => read_kineto_gzip(&input, kept, progress),
+            Some(reader) if reader.id == "kineto" => read_kineto_gzip(&input, kept, progress),
+            Some(reader) => inflate(&input).and_then(|text| {
+                input.source.text_bytes = text.len() as u64;
+                input.bytes = Arc::new(Bytes::Owned(text));
+                input.file = None;
+                read_as(reader, &mut input, ", gzip", progress)
+            }),
+        }
     } else {
-        kineto::read_text(&bytes, &mut part, progress).map_err(|refused| refused.at(path))?;
-        part.args = Arc::new(JsonText::Plain(bytes));
-    }
-    // A rank that the user gives needs no guess.
-    if part.info.rank.is_none()
-        && !ranks_given
+        match reader_of(&bytes, path) {
+            Some(reader) => read_as(reader, &mut input, "", progress),
+            // It is the format of most files; what is wrong with this one is best said by its reader.
+            None => match READERS.iter().find(|reader| reader.id == "kineto") {
+                Some(reader) => read_as(reader, &mut input, "", progress),
+                None => Err(Refused::format(0, "no format is known")),
+            },
+        }
+    };
+    let mut parts = read.map_err(|refused| refused.at(path))?;
+    // A rank that the user gives needs no guess, and several ranks of one file have not its name's.
+    let mut mains = parts.iter_mut().filter(|read| options.ranks.is_none() || read.role == Role::Companion);
+    if let (Some(read), None) = (mains.next(), mains.next())
+        && read.part.info.rank.is_none()
         && let Some(rank) = rank_in_name(path)
     {
-        part.info.rank = Some(rank);
-        part.warnings.add(WarningKind::RankAssumed, SourceId(0), None, &format!("rank {rank}"));
+        read.part.info.rank = Some(rank);
+        read.part.warnings.add(WarningKind::RankAssumed, SourceId(0), None, &format!("rank {rank}"));
     }
-    Ok(part)
+    Ok(parts)
+}
+
+fn read_as(
+    reader: &Reader,
+    input: &mut Input,
+    wrapped: &str,
+    progress: &dyn Progress,
+) -> Result<Vec<ReadPart>, Refused> {
+    input.source.format = format!("{}{wrapped}", reader.name);
+    (reader.read)(input, progress)
+}
+
+fn read_kineto_gzip(input: &Input, kept: &KeptBytes, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {
+    let mut part = input.part();
+    part.source.format = "Kineto or Chrome JSON, gzip".to_owned();
+    let kept = kineto::read_gzip(&input.bytes, Arc::clone(kept), &mut part, progress)?;
+    part.args = Arc::new(JsonText::of_gzip(kept, Arc::clone(&input.bytes)));
+    Ok(vec![part.into()])
+}
+
+/// The first bytes of a gzip file's content.
+fn inflated_head(bytes: &[u8]) -> Vec<u8> {
+    let mut head = Vec::new();
+    // Damage further on is for the reader to say; what came out of it is enough here.
+    let _ = flate2::bufread::MultiGzDecoder::new(bytes).take(SNIFFED).read_to_end(&mut head);
+    head
+}
+
+fn inflate(input: &Input) -> Result<Vec<u8>, Refused> {
+    let mut text = Vec::new();
+    let limit = input.limits.inflated_bytes;
+    let read =
+        flate2::bufread::MultiGzDecoder::new(input.bytes.as_ref().as_ref()).take(limit + 1).read_to_end(&mut text);
+    read.map_err(|error| Refused::format(0, format!("the gzip stream is damaged: {error}")))?;
+    Ok(text)
 }
 
 /// Progress of several files read at once, as one.

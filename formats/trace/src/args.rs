@@ -163,6 +163,11 @@ pub trait ArgsSource: Send + Sync + fmt::Debug {
     /// When the bytes cannot be read.
     fn args(&self, loc: ArgsLoc) -> Result<Args, ArgsError>;
 
+    /// The sources that this one joins; `None` for one that stands alone.
+    fn joined(&self) -> Option<Vec<std::sync::Arc<dyn ArgsSource>>> {
+        None
+    }
+
     /// Heap bytes held, mapped files not counted.
     fn heap_bytes(&self) -> usize {
         0

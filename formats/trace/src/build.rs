@@ -15,8 +15,9 @@ use crate::part::classify;
 use crate::sort::{Loc, gather, loc, sort_events};
 use crate::{
     ArgsLoc, BuildError, BuildOptions, Collective, CommunicationPatterns, CounterId, CounterSeries, EventId, EventKind,
-    Events, Flow, Process, Rank, RankId, RawChunk, RawFlow, RawId, Row, SourceId, Span, StrId, StringTable, Timestamp,
-    Trace, TracePart, Track, TrackKind, WarningKind, Warnings,
+    EventStack, Events, Flow, Process, Rank, RankId, RawChunk, RawEdge, RawFlow, RawId, RawPlace, Row, Source,
+    SourceId, Span, StackTable, StrId, StringTable, Timestamp, Trace, TracePart, Track, TrackKind, WarningKind,
+    Warnings,
 };
 
 /// A key of a track within a rank.
@@ -35,6 +36,7 @@ pub(crate) struct Built {
     pub collectives: Vec<Collective>,
     pub copy_bytes: Vec<(EventId, u64)>,
     pub extra_args: Vec<(EventId, ArgsLoc)>,
+    pub event_stacks: Vec<EventStack>,
     pub warnings: Warnings,
 }
 
@@ -44,21 +46,33 @@ pub(crate) fn build(parts: Vec<TracePart>, options: &BuildOptions) -> Result<Tra
         return Err(BuildError::TooManyEvents { events: total });
     }
     let mut strings = StringTable::new();
+    let mut stacks = StackTable::default();
     let mut parts = parts;
     let maps: Vec<Vec<Vec<StrId>>> = parts
         .iter_mut()
         .map(|part| part.chunks.iter_mut().map(|chunk| adopt_strings(&mut strings, chunk)).collect())
         .collect();
+    for (part, maps) in parts.iter_mut().zip(&maps) {
+        for (chunk, map) in part.chunks.iter_mut().zip(maps) {
+            adopt_stacks(&mut stacks, chunk, map);
+        }
+    }
+    stacks.shrink();
     let kinds = KindOfName::new(&strings, &parts, &maps, &options.communication);
-    let work: Vec<_> =
-        parts.iter_mut().map(|part| (std::mem::take(&mut part.chunks), part.info.base_time_ns)).collect();
-    let built: Vec<Built> = work
-        .into_par_iter()
-        .zip(maps)
-        .map(|((chunks, base_ns), maps)| build_rank(chunks, maps, &kinds, base_ns.unwrap_or(0)))
+    let shared = Shared { strings: &strings, kinds: &kinds };
+    let work: Vec<_> = parts
+        .iter_mut()
+        .map(|part| RankWork {
+            chunks: std::mem::take(&mut part.chunks),
+            edges: std::mem::take(&mut part.edges),
+            base_ns: part.info.base_time_ns.unwrap_or(0),
+            is_restored: part.is_restored,
+        })
         .collect();
+    let built: Vec<Built> =
+        work.into_par_iter().zip(maps).map(|(work, maps)| build_rank(work, maps, &shared)).collect();
     strings.shrink();
-    Ok(merge(parts, built, strings))
+    Ok(merge(parts, built, strings, stacks))
 }
 
 /// Most events that a chunk can become.
@@ -70,6 +84,37 @@ fn most_events(chunk: &RawChunk) -> u64 {
 fn adopt_strings(strings: &mut StringTable, chunk: &mut RawChunk) -> Vec<StrId> {
     let own = std::mem::take(&mut chunk.strings);
     own.iter().map(|(_, text)| strings.intern(text)).collect()
+}
+
+/// Adopts the chunk's call stacks and frees its table.
+fn adopt_stacks(stacks: &mut StackTable, chunk: &mut RawChunk, map: &[StrId]) {
+    let own = std::mem::take(&mut chunk.stacks);
+    if own.is_empty() {
+        chunk.event_stacks.clear();
+        return;
+    }
+    let ids = stacks.adopt(&own, |id| remap(map, id));
+    chunk.event_stacks.retain_mut(|entry| match ids.get(entry.stack.0 as usize) {
+        Some(&id) => {
+            entry.stack = id;
+            true
+        }
+        None => false,
+    });
+}
+
+/// What all ranks share while they are built.
+struct Shared<'a> {
+    strings: &'a StringTable,
+    kinds: &'a KindOfName,
+}
+
+/// What one rank is built of.
+struct RankWork {
+    chunks: Vec<RawChunk>,
+    edges: Vec<RawEdge>,
+    base_ns: i64,
+    is_restored: bool,
 }
 
 /// Kinds that a name decides, by string id: `None` where the name changes nothing.
@@ -118,7 +163,8 @@ pub(crate) fn remap_raw(map: &[StrId], id: RawId) -> RawId {
     }
 }
 
-fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &KindOfName, base_ns: i64) -> Built {
+fn build_rank(work: RankWork, mut maps: Vec<Vec<StrId>>, shared: &Shared<'_>) -> Built {
+    let RankWork { mut chunks, edges, base_ns, is_restored } = work;
     let mut built = Built::default();
     let mut names = Names::default();
     let mut keys: Vec<TrackKey> = Vec::new();
@@ -202,7 +248,7 @@ fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &Kind
             *flag = true;
         }
     }
-    let key_to_track = lay_out_tracks(&keys, &used, &counters, &names, &mut built);
+    let key_to_track = lay_out_tracks(&keys, &used, &counters, &names, shared.strings, &mut built);
     let track_of = |chunk: usize, place: u32| -> u32 {
         let key = if chunk == paired_chunk {
             place
@@ -213,13 +259,16 @@ fn build_rank(mut chunks: Vec<RawChunk>, mut maps: Vec<Vec<StrId>>, kinds: &Kind
     };
 
     let order = sort_events(&chunks, &track_of, base_ns, &mut built);
-    gather(&chunks, &maps, &order, kinds, paired_chunk, &mut built);
-    side_tables(&chunks, &maps, &order, &extra, paired_chunk, &resolve, &mut built);
+    gather(&chunks, &maps, &order, shared.kinds, paired_chunk, &mut built);
+    side_tables(&chunks, &maps, &order, &extra, &edges, paired_chunk, &resolve, &mut built);
     drop(chunks);
 
     let process_of_pid = first_process_of_pid(&built.processes);
-    for series in group_counters(counters, base_ns) {
+    for series in group_counters(counters, base_ns, shared.strings) {
         adopt_counter(series, &process_of_pid, &mut built);
+    }
+    if is_restored {
+        return built;
     }
     crate::bind::bind_links(&mut built);
     let adopt = |chunk: usize, flow: &RawFlow| {
@@ -282,12 +331,15 @@ fn side_tables(
     maps: &[Vec<StrId>],
     order: &[Loc],
     extra: &ExtraArgs,
+    edges: &[RawEdge],
     paired_chunk: usize,
     resolve: &dyn Fn(usize, &[StrId], StrId) -> StrId,
     built: &mut Built,
 ) {
-    let wanted: usize =
-        chunks.iter().map(|chunk| chunk.collectives.len() + chunk.copy_bytes.len()).sum::<usize>() + extra.len();
+    let of_chunk = |chunk: &RawChunk| {
+        chunk.collectives.len() + chunk.copy_bytes.len() + chunk.more_args.len() + chunk.event_stacks.len()
+    };
+    let wanted = chunks.iter().map(of_chunk).sum::<usize>() + extra.len() + 2 * edges.len();
     if wanted == 0 {
         return;
     }
@@ -296,7 +348,17 @@ fn side_tables(
     for (index, chunk) in chunks.iter().enumerate() {
         places.extend(chunk.collectives.iter().map(|entry| loc(index, entry.event as usize)));
         places.extend(chunk.copy_bytes.iter().map(|entry| loc(index, entry.0 as usize)));
+        places.extend(chunk.more_args.iter().map(|entry| loc(index, entry.0 as usize)));
+        places.extend(chunk.event_stacks.iter().map(|entry| loc(index, entry.event as usize)));
     }
+    let at_place = |place: RawPlace| loc(place.chunk as usize, place.event as usize);
+    // An arrow from or to an event that is not there joins nothing.
+    let is_there = |place: RawPlace| {
+        (place.chunk as usize) < paired_chunk
+            && chunks.get(place.chunk as usize).is_some_and(|chunk| (place.event as usize) < chunk.len())
+    };
+    let edges: Vec<&RawEdge> = edges.iter().filter(|edge| is_there(edge.from) && is_there(edge.to)).collect();
+    places.extend(edges.iter().flat_map(|edge| [at_place(edge.from), at_place(edge.to)]));
     places.extend(extra.iter().map(|entry| loc(paired_chunk, entry.0 as usize)));
     places.sort_unstable();
     places.dedup();
@@ -331,6 +393,23 @@ fn side_tables(
         }));
         let copies = chunk.copy_bytes.iter();
         built.copy_bytes.extend(copies.filter_map(|&(event, bytes)| Some((id_of(loc(index, event as usize))?, bytes))));
+        let more = chunk.more_args.iter();
+        built.extra_args.extend(more.filter_map(|&(event, args)| Some((id_of(loc(index, event as usize))?, args))));
+        built.event_stacks.extend(chunk.event_stacks.iter().filter_map(|entry| {
+            let event = id_of(loc(index, entry.event as usize))?;
+            Some(EventStack { event, stack: entry.stack, weight: entry.weight })
+        }));
+    }
+    for edge in edges {
+        let (Some(from), Some(to)) = (id_of(at_place(edge.from)), id_of(at_place(edge.to))) else { continue };
+        match edge.category {
+            None => built.links.push((from, to)),
+            Some(category) => {
+                let chunk = edge.from.chunk as usize;
+                let category = resolve(chunk, maps.get(chunk).map_or(&[][..], Vec::as_slice), category);
+                built.flows.push(Flow { from, to, category });
+            }
+        }
     }
     let extras = extra.iter();
     built
@@ -339,10 +418,11 @@ fn side_tables(
     built.collectives.sort_by_key(|entry| entry.event);
     built.copy_bytes.sort_by_key(|entry| entry.0);
     built.extra_args.sort_by_key(|entry| entry.0);
+    built.event_stacks.sort_by_key(|entry| entry.event);
 }
 
 /// Joins built ranks: ids shifted, columns appended (moved where there is one rank only).
-fn merge(parts: Vec<TracePart>, built: Vec<Built>, strings: StringTable) -> Trace {
+fn merge(parts: Vec<TracePart>, built: Vec<Built>, strings: StringTable, stacks: StackTable) -> Trace {
     let mut trace = Trace {
         strings,
         sources: Vec::new(),
@@ -358,11 +438,17 @@ fn merge(parts: Vec<TracePart>, built: Vec<Built>, strings: StringTable) -> Trac
         collectives: Vec::new(),
         copy_bytes: Vec::new(),
         extra_args: Vec::new(),
+        stacks,
+        event_stacks: Vec::new(),
         args: Vec::new(),
         warnings: Warnings::default(),
         span: None,
     };
     let mut links = Vec::new();
+    let mut companions: Vec<Source> = Vec::new();
+    let main_sources = parts.len() as u32;
+    // A restored trace has the note already where it applies.
+    let is_restored = !parts.is_empty() && parts.iter().all(|part| part.is_restored);
     for (index, (mut part, mut rank)) in parts.into_iter().zip(built).enumerate() {
         let source = SourceId(index as u32);
         let (processes, tracks, rows) =
@@ -394,11 +480,17 @@ fn merge(parts: Vec<TracePart>, built: Vec<Built>, strings: StringTable) -> Trac
             .extend(rank.collectives.iter().map(|entry| Collective { event: shift(entry.event), ..*entry }));
         trace.copy_bytes.extend(rank.copy_bytes.iter().map(|&(id, bytes)| (shift(id), bytes)));
         trace.extra_args.extend(rank.extra_args.iter().map(|&(id, args)| (shift(id), args)));
+        trace
+            .event_stacks
+            .extend(rank.event_stacks.iter().map(|entry| EventStack { event: shift(entry.event), ..*entry }));
         let count = rank.events.len() as u32;
+        let first_companion = main_sources + companions.len() as u32;
+        companions.append(&mut part.companions);
         trace.ranks.push(Rank {
             number: part.info.rank,
             world_size: part.info.world_size,
             source,
+            companions: (first_companion..main_sources + companions.len() as u32).map(SourceId).collect(),
             host: part.info.host.take(),
             backend: part.info.backend.take(),
             base_time_ns: part.info.base_time_ns,
@@ -417,10 +509,17 @@ fn merge(parts: Vec<TracePart>, built: Vec<Built>, strings: StringTable) -> Trac
         part.warnings.merge(rank.warnings);
         part.warnings.set_source(source);
         trace.warnings.merge(part.warnings);
+        for (companion, mut warnings) in (first_companion..).zip(std::mem::take(&mut part.companion_warnings)) {
+            warnings.set_source(SourceId(companion));
+            trace.warnings.merge(warnings);
+        }
         trace.sources.push(part.source);
         trace.args.push(part.args);
     }
-    note_mixed_clocks(&mut trace);
+    trace.sources.append(&mut companions);
+    if !is_restored {
+        note_mixed_clocks(&mut trace);
+    }
     trace.flows.sort_unstable();
     trace.flows_by_end = (0..trace.flows.len() as u32).collect();
     let flows = &trace.flows;

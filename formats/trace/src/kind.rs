@@ -42,13 +42,19 @@ pub enum EventKind {
     ProfilerSpan,
     /// An asynchronous range that no thread owns.
     Async,
+    /// A call of the operating system's library (`poll`, `pthread_cond_wait`).
+    OsCall,
+    /// A thread runs on a processor core.
+    Scheduled,
+    /// A sampled call stack, a point in time.
+    Sample,
     /// Anything else.
     Other,
 }
 
 impl EventKind {
     /// All kinds, in declaration order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Operator,
         Self::PythonFunction,
         Self::Annotation,
@@ -67,6 +73,9 @@ impl EventKind {
         Self::MemoryInstant,
         Self::ProfilerSpan,
         Self::Async,
+        Self::OsCall,
+        Self::Scheduled,
+        Self::Sample,
         Self::Other,
     ];
 
@@ -103,7 +112,7 @@ impl EventKind {
     /// Whether the event is a point in time.
     #[must_use]
     pub const fn is_instant(self) -> bool {
-        matches!(self, Self::Instant | Self::MemoryInstant)
+        matches!(self, Self::Instant | Self::MemoryInstant | Self::Sample)
     }
 
     /// A short name for people, in lower case.
@@ -128,8 +137,17 @@ impl EventKind {
             Self::MemoryInstant => "memory event",
             Self::ProfilerSpan => "profiler span",
             Self::Async => "async range",
+            Self::OsCall => "system call",
+            Self::Scheduled => "running thread",
+            Self::Sample => "stack sample",
             Self::Other => "other",
         }
+    }
+
+    /// The kind with this [`id`](Self::id).
+    #[must_use]
+    pub fn from_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.id() == id)
     }
 
     /// A stable name for machines: JSON, debug annotations, TOML.
@@ -154,6 +172,9 @@ impl EventKind {
             Self::MemoryInstant => "memory_instant",
             Self::ProfilerSpan => "profiler_span",
             Self::Async => "async",
+            Self::OsCall => "os_call",
+            Self::Scheduled => "scheduled",
+            Self::Sample => "sample",
             Self::Other => "other",
         }
     }

@@ -4,8 +4,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::build::{Built, TrackKey, remap, remap_raw};
 use crate::{
-    CounterId, CounterSeries, Process, ProcessId, ProcessKind, RankId, RawCounter, RawId, RawMeta, StrId, Track,
-    TrackId, TrackKind,
+    CounterId, CounterSeries, Process, ProcessId, ProcessKind, RankId, RawCounter, RawId, RawMeta, StrId, StringTable,
+    Track, TrackId, TrackKind,
 };
 
 /// What a process, thread or stream is called in the file.
@@ -44,13 +44,16 @@ pub(crate) fn lay_out_tracks(
     used: &[bool],
     counters: &[RawCounter],
     names: &Names,
+    strings: &StringTable,
     built: &mut Built,
 ) -> Vec<u32> {
+    let by_text = |id: RawId| order_of(strings, id);
     let process_kind = |key: &TrackKey| match (key.0, key.1) {
         (kind, RawId::Int(device)) if kind.is_device() => {
             ProcessKind::Device(u32::try_from(device).unwrap_or(u32::MAX))
         }
         (kind, _) if kind.is_device() => ProcessKind::Device(0),
+        (TrackKind::Cpu, _) => ProcessKind::Virtual,
         (_, RawId::Int(_)) => ProcessKind::Host,
         _ => ProcessKind::Virtual,
     };
@@ -69,7 +72,7 @@ pub(crate) fn lay_out_tracks(
         }
     }
     let sort_of = |pid: RawId| names.process_sort.get(&pid).copied();
-    processes.sort_by_key(|&(kind, pid)| (rank_of_kind(kind), sort_of(pid).unwrap_or(i64::MAX), pid));
+    processes.sort_by_key(|&(kind, pid)| (rank_of_kind(kind), sort_of(pid).unwrap_or(i64::MAX), by_text(pid), kind));
     processes.dedup();
     built.processes = processes
         .iter()
@@ -89,7 +92,7 @@ pub(crate) fn lay_out_tracks(
     let sort_key = |key: &TrackKey| {
         let own = names.thread_sort.get(&(key.1, key.2)).copied();
         // Kineto orders every thread by its id, which says nothing; only small indices are a choice.
-        (process_of(key), own.unwrap_or(i64::MAX), key.2, key.0)
+        (process_of(key), own.unwrap_or(i64::MAX), by_text(key.2), key.0)
     };
     let mut sorted: Vec<usize> = (0..keys.len()).filter(|&place| is_used(place)).collect();
     sorted.sort_by_cached_key(|&place| keys.get(place).map(sort_key));
@@ -115,6 +118,15 @@ pub(crate) fn lay_out_tracks(
     track_of_key
 }
 
+/// The order of ids: none, numbers, texts by their letters, so that it does not depend on how strings were numbered.
+fn order_of(strings: &StringTable, id: RawId) -> (u8, i64, &str) {
+    match id {
+        RawId::None => (0, 0, ""),
+        RawId::Int(value) => (1, value, ""),
+        RawId::Text(text) => (2, 0, strings.get(text)),
+    }
+}
+
 /// Samples of one series.
 pub(crate) struct Samples {
     pid: RawId,
@@ -124,11 +136,13 @@ pub(crate) struct Samples {
     values: Vec<f64>,
 }
 
-pub(crate) fn group_counters(mut samples: Vec<RawCounter>, base_ns: i64) -> Vec<Samples> {
+pub(crate) fn group_counters(mut samples: Vec<RawCounter>, base_ns: i64, strings: &StringTable) -> Vec<Samples> {
     // Stable: the last of several values at one time is the one that holds.
     samples.sort_by_key(|sample| (sample.pid, sample.name, sample.time));
-    let groups = samples.chunk_by(|a, b| a.pid == b.pid && a.name == b.name);
+    let mut groups: Vec<&[RawCounter]> = samples.chunk_by(|a, b| a.pid == b.pid && a.name == b.name).collect();
+    groups.sort_by_key(|group| group.first().map(|first| (order_of(strings, first.pid), strings.get(first.name))));
     groups
+        .into_iter()
         .filter_map(|group| {
             let first = group.first()?;
             Some(Samples {

@@ -28,6 +28,7 @@ mod numbers;
 mod pair;
 mod part;
 mod sort;
+mod stacks;
 mod strings;
 mod time;
 mod trace;
@@ -42,9 +43,10 @@ pub use links::{Flow, LaunchLinks};
 pub use memory::MemoryReport;
 pub use numbers::{thousands, three_figures};
 pub use part::{
-    AsyncPhase, CollectiveArgs, RawAsync, RawBeginEnd, RawChunk, RawCounter, RawFlow, RawId, RawMeta, TraceInfo,
-    TracePart,
+    AsyncPhase, CollectiveArgs, RawAsync, RawBeginEnd, RawChunk, RawCounter, RawEdge, RawEventStack, RawFlow, RawId,
+    RawMeta, RawPlace, TraceInfo, TracePart,
 };
+pub use stacks::{EventStack, Frame, FrameId, StackId, StackTable};
 pub use strings::{StrId, StringTable};
 pub use time::{Duration, Span, Timestamp};
 pub use trace::{BuildError, BuildOptions, Trace};

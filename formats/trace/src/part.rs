@@ -1,8 +1,8 @@
 //! What a reader hands over: one [`TracePart`] per file, in chunks that were parsed in parallel.
 
 use crate::{
-    ArgsLoc, ArgsSource, CommunicationPatterns, DeviceInfo, EventKind, NoArgs, Source, StrId, StringTable, TrackKind,
-    Warnings,
+    ArgsLoc, ArgsSource, CommunicationPatterns, DeviceInfo, EventKind, NoArgs, Source, StackId, StackTable, StrId,
+    StringTable, TrackKind, Warnings,
 };
 use std::sync::Arc;
 
@@ -184,10 +184,47 @@ pub struct RawChunk {
     pub counters: Vec<RawCounter>,
     /// Names and orders.
     pub metas: Vec<RawMeta>,
+    /// (event, arguments) beside those in `args`.
+    pub more_args: Vec<(u32, ArgsLoc)>,
+    /// Call stacks; strings are of the chunk's table.
+    pub stacks: StackTable,
+    /// Which events carry a call stack.
+    pub event_stacks: Vec<RawEventStack>,
     /// What was odd or lost.
     pub warnings: Warnings,
     /// Events of any phase that were read.
     pub file_events: u64,
+}
+
+/// A call stack of an event of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawEventStack {
+    /// Place of the event in the chunk.
+    pub event: u32,
+    /// Its innermost frame, in the chunk's table.
+    pub stack: StackId,
+    /// How much the sample stands for, in the unit of the sampler (periods, ns, counts); 1 where it is not known.
+    pub weight: u64,
+}
+
+/// A complete event of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RawPlace {
+    /// Place of its chunk in the part.
+    pub chunk: u32,
+    /// Its place in the chunk.
+    pub event: u32,
+}
+
+/// An arrow between two events that the file names exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawEdge {
+    /// Where it starts.
+    pub from: RawPlace,
+    /// Where it ends.
+    pub to: RawPlace,
+    /// Its category, of the strings of the chunk where it starts; `None` joins a launch with its device work.
+    pub category: Option<StrId>,
 }
 
 /// What the header of a file says.
@@ -218,10 +255,19 @@ pub struct TracePart {
     pub info: TraceInfo,
     /// Its events, in the order of the file.
     pub chunks: Vec<RawChunk>,
+    /// Arrows that the file names exactly.
+    pub edges: Vec<RawEdge>,
+    /// Whether links, flows and warnings are whole as given, so that none are to be found out (a trace that Gapless
+    /// wrote).
+    pub is_restored: bool,
+    /// Further files that were read into this part.
+    pub companions: Vec<Source>,
     /// Where arguments are read from.
     pub args: Arc<dyn ArgsSource>,
     /// What was odd or lost beside what the chunks say.
     pub warnings: Warnings,
+    /// The same of the further files, one entry each.
+    pub companion_warnings: Vec<Warnings>,
 }
 
 impl TracePart {
@@ -232,6 +278,10 @@ impl TracePart {
             source,
             info: TraceInfo::default(),
             chunks: Vec::new(),
+            edges: Vec::new(),
+            is_restored: false,
+            companions: Vec::new(),
+            companion_warnings: Vec::new(),
             args: Arc::new(NoArgs),
             warnings: Warnings::default(),
         }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    Args, ArgsError, ArgsLoc, ArgsSource, Collective, CommunicationPatterns, CounterSeries, Event, EventId, Events,
-    Flow, LaunchLinks, MemoryReport, Process, ProcessId, Rank, RankId, Row, RowId, Source, SourceId, Span, StrId,
-    StringTable, Timestamp, TracePart, Track, TrackId, TrackKind, Warnings,
+    Args, ArgsError, ArgsLoc, ArgsSource, Collective, CommunicationPatterns, CounterSeries, Event, EventId, EventStack,
+    Events, Flow, LaunchLinks, MemoryReport, Process, ProcessId, Rank, RankId, Row, RowId, Source, SourceId, Span,
+    StackTable, StrId, StringTable, Timestamp, TracePart, Track, TrackId, TrackKind, Warnings,
 };
 
 /// How parts become a trace.
@@ -43,6 +43,9 @@ pub struct Trace {
     pub(crate) collectives: Vec<Collective>,
     pub(crate) copy_bytes: Vec<(EventId, u64)>,
     pub(crate) extra_args: Vec<(EventId, ArgsLoc)>,
+    pub(crate) stacks: StackTable,
+    pub(crate) event_stacks: Vec<EventStack>,
+    /// Of each rank.
     pub(crate) args: Vec<Arc<dyn ArgsSource>>,
     pub(crate) warnings: Warnings,
     pub(crate) span: Option<Span>,
@@ -308,6 +311,7 @@ impl Trace {
     #[must_use]
     pub fn has_args(&self, event: EventId) -> bool {
         self.events.args.get(event.index()).is_some_and(|loc| !loc.is_empty())
+            || self.extra_args.binary_search_by_key(&event, |entry| entry.0).is_ok()
     }
 
     /// The arguments of an event, read from its source and parsed now.
@@ -316,8 +320,9 @@ impl Trace {
     /// When the source cannot be read any more.
     pub fn args(&self, event: EventId) -> Result<Args, ArgsError> {
         let loc = self.events.args.get(event.index()).copied().unwrap_or_default();
-        let rank = self.rank_of(event).and_then(|rank| self.rank(rank));
-        let Some(source) = rank.and_then(|rank| self.args.get(rank.source.index())) else { return Ok(Args::new()) };
+        let Some(source) = self.rank_of(event).and_then(|rank| self.args.get(rank.index())) else {
+            return Ok(Args::new());
+        };
         let mut args = if loc.is_empty() { Args::new() } else { source.args(loc)? };
         let from = self.extra_args.partition_point(|entry| entry.0 < event);
         let extra = self.extra_args.get(from..).unwrap_or_default().iter().take_while(|entry| entry.0 == event);
@@ -325,6 +330,25 @@ impl Trace {
             args.extend(source.args(loc)?);
         }
         Ok(args)
+    }
+
+    /// Call stacks of all ranks.
+    #[must_use]
+    pub fn stacks(&self) -> &StackTable {
+        &self.stacks
+    }
+
+    /// Which events carry a call stack, sorted by event.
+    #[must_use]
+    pub fn event_stacks(&self) -> &[EventStack] {
+        &self.event_stacks
+    }
+
+    /// The call stack of an event. O(log stacks).
+    #[must_use]
+    pub fn stack_of(&self, event: EventId) -> Option<EventStack> {
+        let index = self.event_stacks.binary_search_by_key(&event, |entry| entry.event).ok()?;
+        self.event_stacks.get(index).copied()
     }
 
     /// What was odd or lost on import.
@@ -349,7 +373,9 @@ impl Trace {
             match track.kind {
                 TrackKind::Thread | TrackKind::ThreadInstants => format!("thread {raw}"),
                 TrackKind::Stream | TrackKind::StreamSyncs | TrackKind::StreamAnnotations => format!("stream {raw}"),
-                TrackKind::Async | TrackKind::Counter | TrackKind::ProfilerSpans => raw,
+                TrackKind::Samples => format!("thread {raw}"),
+                TrackKind::Cpu => format!("core {raw}"),
+                TrackKind::Async | TrackKind::Counter | TrackKind::ProfilerSpans | TrackKind::Custom => raw,
             }
         } else {
             own.to_owned()
@@ -358,6 +384,7 @@ impl Trace {
             TrackKind::ThreadInstants => format!("{base} · instants"),
             TrackKind::StreamSyncs => format!("{base} · syncs"),
             TrackKind::StreamAnnotations => format!("{base} · annotations"),
+            TrackKind::Samples => format!("{base} · samples"),
             _ => base,
         }
     }
@@ -385,7 +412,9 @@ impl Trace {
                 + per(self.flows_by_end.capacity(), size_of::<u32>()),
             side_tables: per(self.collectives.capacity(), size_of::<Collective>())
                 + per(self.copy_bytes.capacity(), size_of::<(EventId, u64)>())
-                + per(self.extra_args.capacity(), size_of::<(EventId, ArgsLoc)>()),
+                + per(self.extra_args.capacity(), size_of::<(EventId, ArgsLoc)>())
+                + per(self.event_stacks.capacity(), size_of::<EventStack>())
+                + self.stacks.heap_bytes(),
             counters: self
                 .counters
                 .iter()

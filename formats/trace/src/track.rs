@@ -29,7 +29,7 @@ id!(/** One nesting depth of one lane of a track. */ RowId);
 id!(/** A counter series. */ CounterId);
 
 /// A file that was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Source {
     /// Its path as the user gave it.
     pub path: String,
@@ -42,6 +42,8 @@ pub struct Source {
     /// Events of whatever phase that were read. An end without a begin and a flow point on no event were read too,
     /// though nothing of them is kept but their count in the warnings.
     pub file_events: u64,
+    /// What the file was made from, where it says so (`rank0.json.gz, Kineto JSON`).
+    pub origin: Option<String>,
 }
 
 /// A device as the file's header describes it.
@@ -70,6 +72,8 @@ pub struct Rank {
     pub world_size: Option<u32>,
     /// The file it came from.
     pub source: SourceId,
+    /// Further files that were read into this rank: a flight recorder's dump, CPU samples.
+    pub companions: Vec<SourceId>,
     /// Host name, where known.
     pub host: Option<String>,
     /// Communication backend (`nccl`, `gloo`), where known.
@@ -100,7 +104,7 @@ impl Rank {
 }
 
 /// What a process entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProcessKind {
     /// An operating-system process.
     Host,
@@ -146,9 +150,36 @@ pub enum TrackKind {
     Counter,
     /// The profiler's own spans.
     ProfilerSpans,
+    /// Sampled call stacks of a thread.
+    Samples,
+    /// A processor core: which thread runs on it.
+    Cpu,
+    /// Any other track that the file names.
+    Custom,
 }
 
 impl TrackKind {
+    /// All kinds, in declaration order.
+    pub const ALL: [Self; 11] = [
+        Self::Thread,
+        Self::ThreadInstants,
+        Self::Async,
+        Self::StreamAnnotations,
+        Self::Stream,
+        Self::StreamSyncs,
+        Self::Counter,
+        Self::ProfilerSpans,
+        Self::Samples,
+        Self::Cpu,
+        Self::Custom,
+    ];
+
+    /// The kind with this [`id`](Self::id).
+    #[must_use]
+    pub fn from_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.id() == id)
+    }
+
     /// Whether the track shows a device.
     #[must_use]
     pub const fn is_device(self) -> bool {
@@ -167,6 +198,9 @@ impl TrackKind {
             Self::StreamSyncs => "stream_syncs",
             Self::Counter => "counter",
             Self::ProfilerSpans => "profiler_spans",
+            Self::Samples => "samples",
+            Self::Cpu => "cpu",
+            Self::Custom => "custom",
         }
     }
 }

@@ -97,6 +97,15 @@ warning_kinds! {
     MixedClocks, Note, "mixed_clocks", "some ranks name their clock base and some do not; they cannot be compared in time";
     GzipDamaged, Lost, "gzip_damaged", "the compressed file is damaged; everything before the damage is kept";
     RankAssumed, Note, "rank_assumed", "the file does not say its rank; it was taken from the file's name";
+    CompanionLeftOut, Lost, "companion_left_out", "a rank has more than 15 further files, or a text beyond 64 GiB; this file was left out";
+    JoinMissed, Note, "join_missed", "an operator of the execution trace has no event in the trace of its rank";
+    NoTimes, Note, "no_times", "the file has no times; positions show the order of its entries, lengths are nominal";
+    PacketLost, Lost, "packet_lost", "the recorder lost data before this packet";
+    UnknownPacket, Note, "unknown_packet", "a kind of packet or record that has no place in the model was skipped";
+    UnknownId, Repaired, "unknown_id", "an interned id was never defined; the number stands in its place";
+    NoClock, Lost, "no_clock", "a packet counts time on a clock that was never related to the others";
+    EntrySkipped, Note, "entry_skipped", "an entry of the archive is no trace and was skipped";
+    TableMissing, Note, "table_missing", "a table or column that this reader knows is not in the file";
     MetadataUnused, Note, "metadata_unused", "a metadata event that has no place in the model was skipped";
 }
 

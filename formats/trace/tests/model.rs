@@ -12,7 +12,7 @@ type Raw = (i64, i64, i64, usize);
 const CHUNKS: usize = 3;
 
 fn source() -> Source {
-    Source { path: "generated".to_owned(), format: "test".to_owned(), file_bytes: 0, text_bytes: 0, file_events: 0 }
+    Source { path: "generated".to_owned(), format: "test".to_owned(), ..Source::default() }
 }
 
 fn build(events: &[Raw]) -> Trace {

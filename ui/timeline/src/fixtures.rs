@@ -10,7 +10,7 @@ pub const BASE: i64 = 1_767_225_600_000_000_000;
 const NONE: u32 = u32::MAX;
 
 fn source() -> Source {
-    Source { path: "made".into(), format: "made".into(), file_bytes: 0, text_bytes: 0, file_events: 0 }
+    Source { path: "made".into(), format: "made".into(), ..Source::default() }
 }
 
 fn part(rank: u32, chunk: RawChunk) -> TracePart {

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use flate2::bufread::MultiGzDecoder;
 use gapless_trace::{RawChunk, SourceId, TracePart, WarningKind};
 
+use super::finish;
 use super::header::{Head, find_events};
 use super::pieces::{End, Events, Text, parse_events};
 use super::resync::next_event;
-use super::{Refused, finish};
 use crate::Progress;
+use crate::error::Refused;
 use crate::text::{KeptBytes, KeptText};
 
 /// Bytes of inflated text per block.

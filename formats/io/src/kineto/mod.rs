@@ -18,29 +18,13 @@ mod wanted;
 
 use gapless_trace::{SourceId, TracePart, WarningKind};
 
-use crate::{OpenError, Progress};
+use crate::Progress;
+use crate::error::Refused;
 use header::{Head, find_events, interpret, read_tail};
 use pieces::{End, Events, parse_all};
 
 pub(crate) use args::parse_object;
 pub(crate) use gzip::read_gzip;
-
-/// Why a text is no trace.
-pub(crate) enum Refused {
-    /// What is wrong, and where.
-    Format { offset: u64, reason: String },
-    /// The user gave up.
-    Cancelled,
-}
-
-impl Refused {
-    pub fn at(self, path: &std::path::Path) -> OpenError {
-        match self {
-            Self::Format { offset, reason } => OpenError::Format { path: path.to_owned(), offset, reason },
-            Self::Cancelled => OpenError::Cancelled,
-        }
-    }
-}
 
 /// Whether `head`, the first bytes of a text, may be a trace of this format.
 pub(crate) fn sniff(head: &[u8]) -> bool {

@@ -36,6 +36,7 @@ fn part(chunk: RawChunk, args: Vec<Args>, rank: Option<u32>) -> TracePart {
         file_bytes: 1,
         text_bytes: 2,
         file_events: 3,
+        ..Source::default()
     });
     part.info.rank = rank;
     part.info.world_size = rank.map(|_| 2);

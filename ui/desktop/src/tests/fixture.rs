@@ -30,9 +30,7 @@ fn part(rank: u32) -> TracePart {
     let source = Source {
         path: format!("/traces/run/rank{rank}.json"),
         format: "made by hand".to_owned(),
-        file_bytes: 0,
-        text_bytes: 0,
-        file_events: 0,
+        ..Source::default()
     };
     let info =
         TraceInfo { rank: Some(rank), world_size: Some(RANKS), base_time_ns: Some(BASE), ..TraceInfo::default() };

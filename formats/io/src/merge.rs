@@ -1,0 +1,213 @@
+//! From what readers found to one part per rank: ranks settled, companions joined to the trace of their rank.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gapless_trace::{Args, ArgsError, ArgsLoc, ArgsSource, EventKind, RawChunk, SourceId, TracePart, WarningKind};
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use crate::OpenError;
+use crate::ranks::settle_ranks;
+use crate::readers::{Join, ReadPart, Role};
+
+/// One part per rank, ordered by rank.
+///
+/// # Errors
+/// When ranks are unclear, or `given` does not fit them.
+pub(crate) fn merge(read: Vec<ReadPart>, given: Option<&[u32]>) -> Result<Vec<TracePart>, OpenError> {
+    let (mains, companions): (Vec<ReadPart>, Vec<ReadPart>) =
+        read.into_iter().partition(|part| part.role == Role::Main);
+    if mains.is_empty() {
+        // Files that would add to a trace are traces of their own where there is none; several of a rank still join.
+        let mut by_rank: BTreeMap<Option<u32>, TracePart> = BTreeMap::new();
+        let mut parts = Vec::new();
+        for ReadPart { part, joins, .. } in companions {
+            match part.info.rank {
+                Some(rank) => match by_rank.get_mut(&Some(rank)) {
+                    Some(main) => join(main, part, &joins),
+                    None => {
+                        by_rank.insert(Some(rank), part);
+                    }
+                },
+                None => parts.push(part),
+            }
+        }
+        parts.extend(by_rank.into_values());
+        return settle_ranks(parts, given);
+    }
+    let mut mains = settle_ranks(mains.into_iter().map(|read| read.part).collect(), given)?;
+    for ReadPart { part, joins, .. } in companions {
+        let only = mains.len() == 1;
+        let main = match part.info.rank {
+            // A rank that only one of the two names is no contradiction where there is one trace.
+            Some(rank) => {
+                mains.iter_mut().find(|main| main.info.rank == Some(rank) || (only && main.info.rank.is_none()))
+            }
+            None if only => mains.first_mut(),
+            None => None,
+        };
+        let Some(main) = main else {
+            let path = &part.source.path;
+            let reason = match part.info.rank {
+                Some(rank) => format!("{path} is of rank {rank}, of which there is no trace"),
+                None => format!("neither the content nor the name of {path} says its rank"),
+            };
+            return Err(OpenError::Companion { reason });
+        };
+        join(main, part, &joins);
+    }
+    Ok(mains)
+}
+
+/// Adds `companion` to `main`: its events, its warnings, and `joins` to the events of `main` that they are for.
+fn join(main: &mut TracePart, mut companion: TracePart, joins: &[Join]) {
+    let number = main.companions.len() + 1;
+    // Offsets of the main trace keep the lower bits to themselves.
+    let fits = main.source.text_bytes >> OWN_BITS == 0;
+    let Some(place) = JoinedArgs::place(number).filter(|_| fits) else {
+        let detail = companion.source.path.clone();
+        main.warnings.add(WarningKind::CompanionLeftOut, SourceId(0), None, &detail);
+        return;
+    };
+    let mut lost_args = 0;
+    let mut moved = |loc: ArgsLoc| {
+        if loc.is_empty() {
+            return loc;
+        }
+        place.of(loc).unwrap_or_else(|| {
+            lost_args += 1;
+            ArgsLoc::NONE
+        })
+    };
+    if !joins.is_empty() {
+        let by_id: FxHashMap<i64, ArgsLoc> = joins
+            .iter()
+            .map(|join| (join.record_function, moved(join.args)))
+            .filter(|(_, loc)| !loc.is_empty())
+            .collect();
+        let args = &main.args;
+        let found = main.chunks.par_iter_mut().map(|chunk| add_joins(chunk, args.as_ref(), &by_id)).sum::<usize>();
+        let missed = joins.len().saturating_sub(found) as u64;
+        companion.warnings.add_many(WarningKind::JoinMissed, SourceId(0), missed, None, "");
+    }
+    // Times of a part count from its base; the companion's are moved to the main one's.
+    let shift = match (companion.info.base_time_ns, main.info.base_time_ns) {
+        (None, None) => 0,
+        (own, base) => own.unwrap_or(0).saturating_sub(base.unwrap_or(0)),
+    };
+    let first_chunk = main.chunks.len() as u32;
+    for mut chunk in std::mem::take(&mut companion.chunks) {
+        shift_chunk(&mut chunk, shift);
+        chunk.args.iter_mut().for_each(|loc| *loc = moved(*loc));
+        chunk.more_args.iter_mut().for_each(|entry| entry.1 = moved(entry.1));
+        chunk.begin_ends.iter_mut().for_each(|event| event.args = moved(event.args));
+        chunk.asyncs.iter_mut().for_each(|event| event.args = moved(event.args));
+        companion.warnings.merge(std::mem::take(&mut chunk.warnings));
+        main.chunks.push(chunk);
+    }
+    companion.warnings.add_many(WarningKind::ArgsTooLong, SourceId(0), lost_args, None, "");
+    main.edges.extend(companion.edges.iter().map(|edge| {
+        let mut edge = *edge;
+        edge.from.chunk += first_chunk;
+        edge.to.chunk += first_chunk;
+        edge
+    }));
+    main.args = JoinedArgs::with(&main.args, companion.args);
+    let info = &mut main.info;
+    info.rank = info.rank.or(companion.info.rank);
+    info.world_size = info.world_size.or(companion.info.world_size);
+    info.host = info.host.take().or(companion.info.host);
+    info.backend = info.backend.take().or(companion.info.backend);
+    if info.devices.is_empty() {
+        info.devices = companion.info.devices;
+    }
+    info.header.extend(companion.info.header);
+    main.companions.push(companion.source);
+    main.companion_warnings.push(companion.warnings);
+    // A companion that had its own: they keep their order.
+    main.companions.append(&mut companion.companions);
+    main.companion_warnings.append(&mut companion.companion_warnings);
+}
+
+/// Gives events of the chunk the arguments of the record function that they are; gives how many.
+fn add_joins(chunk: &mut RawChunk, source: &dyn ArgsSource, by_id: &FxHashMap<i64, ArgsLoc>) -> usize {
+    let mut found = 0;
+    for (event, (kind, &loc)) in chunk.kind.iter().zip(&chunk.args).enumerate() {
+        if loc.is_empty() || !matches!(kind, EventKind::Operator | EventKind::Annotation | EventKind::Step) {
+            continue;
+        }
+        let Ok(args) = source.args(loc) else { continue };
+        let id = args.iter().find(|(name, _)| name == "Record function id").and_then(|(_, value)| value.as_i64());
+        // Id 0 stands for "none" in Kineto.
+        if let Some(more) = id.filter(|&id| id != 0).and_then(|id| by_id.get(&id)) {
+            chunk.more_args.push((event as u32, *more));
+            found += 1;
+        }
+    }
+    found
+}
+
+fn shift_chunk(chunk: &mut RawChunk, by: i64) {
+    if by == 0 {
+        return;
+    }
+    let add = |time: &mut i64| *time = time.saturating_add(by);
+    chunk.start.iter_mut().for_each(add);
+    chunk.begin_ends.iter_mut().for_each(|event| add(&mut event.time));
+    chunk.asyncs.iter_mut().for_each(|event| add(&mut event.time));
+    chunk.flows.iter_mut().for_each(|flow| add(&mut flow.time));
+    chunk.counters.iter_mut().for_each(|sample| add(&mut sample.time));
+}
+
+/// Arguments of several files as one source: the upper bits of an offset say which.
+#[derive(Debug)]
+struct JoinedArgs {
+    sources: Vec<Arc<dyn ArgsSource>>,
+}
+
+/// Bits of an offset that are the file's own; files up to 64 GiB.
+const OWN_BITS: u32 = 36;
+
+/// One of the joined files.
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+impl Place {
+    fn of(self, loc: ArgsLoc) -> Option<ArgsLoc> {
+        if loc.offset() >> OWN_BITS != 0 {
+            return None;
+        }
+        ArgsLoc::new(self.0 << OWN_BITS | loc.offset(), loc.len())
+    }
+}
+
+impl JoinedArgs {
+    fn place(number: usize) -> Option<Place> {
+        let place = Place(number as u64);
+        (place.0 < ArgsLoc::MAX_OFFSET >> OWN_BITS).then_some(place)
+    }
+
+    /// `first` with `more` behind it.
+    fn with(first: &Arc<dyn ArgsSource>, more: Arc<dyn ArgsSource>) -> Arc<dyn ArgsSource> {
+        let mut sources = first.joined().unwrap_or_else(|| vec![Arc::clone(first)]);
+        sources.push(more);
+        Arc::new(Self { sources })
+    }
+}
+
+impl ArgsSource for JoinedArgs {
+    fn args(&self, loc: ArgsLoc) -> Result<Args, ArgsError> {
+        let number = (loc.offset() >> OWN_BITS) as usize;
+        let own = ArgsLoc::new(loc.offset() & ((1 << OWN_BITS) - 1), loc.len()).unwrap_or_default();
+        self.sources.get(number).map_or_else(|| Ok(Args::new()), |source| source.args(own))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.sources.iter().map(|source| source.heap_bytes()).sum()
+    }
+
+    fn joined(&self) -> Option<Vec<Arc<dyn ArgsSource>>> {
+        Some(self.sources.clone())
+    }
+}

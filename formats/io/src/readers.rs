@@ -1,0 +1,104 @@
+//! The formats that can be read, in the order in which they are tried.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gapless_trace::{ArgsLoc, Source, TracePart};
+
+use crate::error::Refused;
+use crate::limits::Limits;
+use crate::mapped::Bytes;
+use crate::text::JsonText;
+use crate::{Progress, kineto};
+
+/// The beginning of a file, for telling formats apart.
+pub(crate) struct Head<'a> {
+    /// The first bytes of the content, compression taken off; at most 1 MiB.
+    pub bytes: &'a [u8],
+    /// Name of the file in lower case. The content decides; the name only breaks ties.
+    #[allow(dead_code)]
+    pub name: &'a str,
+}
+
+/// A file to read.
+pub(crate) struct Input {
+    /// Its path as the user gave it; `archive.zip/entry` for the entry of an archive.
+    pub path: PathBuf,
+    /// Its content, compression taken off.
+    pub bytes: Arc<Bytes>,
+    /// Where the bytes are those of a file on disk.
+    pub file: Option<PathBuf>,
+    /// What is known of it so far; the reader sets `format` and `file_events`.
+    pub source: Source,
+    /// What it may cost.
+    pub limits: Limits,
+}
+
+impl Input {
+    /// An empty part for this file.
+    pub fn part(&self) -> TracePart {
+        TracePart::new(self.source.clone())
+    }
+}
+
+/// What a file is for its rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A trace of the rank. A rank has one.
+    Main,
+    /// It adds to the trace of the same rank: a flight recorder, an execution trace, CPU samples. It is a trace of
+    /// its own where there is no other.
+    Companion,
+}
+
+/// Further arguments for an event of the main trace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Join {
+    /// The event is the one whose argument `Record function id` is this.
+    pub record_function: i64,
+    /// The arguments, in the companion's source.
+    pub args: ArgsLoc,
+}
+
+/// One rank that a reader found in a file.
+pub(crate) struct ReadPart {
+    /// Its events.
+    pub part: TracePart,
+    /// What it is for its rank.
+    pub role: Role,
+    /// What it adds to events of the main trace.
+    pub joins: Vec<Join>,
+}
+
+impl From<TracePart> for ReadPart {
+    fn from(part: TracePart) -> Self {
+        Self { part, role: Role::Main, joins: Vec::new() }
+    }
+}
+
+/// A format.
+pub(crate) struct Reader {
+    /// Stable name for machines.
+    pub id: &'static str,
+    /// Name for people.
+    pub name: &'static str,
+    /// Whether content that begins so is of this format.
+    pub sniff: fn(&Head<'_>) -> bool,
+    /// Reads the whole file.
+    pub read: fn(&Input, &dyn Progress) -> Result<Vec<ReadPart>, Refused>,
+}
+
+/// All formats. The first whose `sniff` says yes reads the file.
+pub(crate) const READERS: &[Reader] = &[Reader {
+    id: "kineto",
+    name: "Kineto or Chrome JSON",
+    sniff: |head| kineto::sniff(head.bytes),
+    read: read_kineto,
+}];
+
+fn read_kineto(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {
+    let mut part = input.part();
+    kineto::read_text(&input.bytes, &mut part, progress)?;
+    part.args = Arc::new(JsonText::Plain(Arc::clone(&input.bytes)));
+    Ok(vec![part.into()])
+}
