@@ -43,8 +43,7 @@ fn made(events: usize) -> Result<Trace, Box<dyn std::error::Error>> {
         let start = step as i64 * 20_000_000;
         chunk.push(start, 20_000_000, name, category, EventKind::Step, thread, NO_ID, NO_ID, ArgsLoc::NONE);
     }
-    let source =
-        Source { path: "made".to_owned(), format: "made".to_owned(), file_bytes: 0, text_bytes: 0, file_events: 0 };
+    let source = Source { path: "made".to_owned(), format: "made".to_owned(), ..Source::default() };
     let mut part = TracePart::new(source);
     part.chunks.push(chunk);
     Ok(Trace::from_parts(vec![part], &BuildOptions::default())?)

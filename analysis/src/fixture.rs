@@ -83,7 +83,7 @@ impl Fixture {
 
     fn into_part(self) -> TracePart {
         let path = format!("rank{}.json", self.rank);
-        let source = Source { path, format: "made by hand".to_owned(), file_bytes: 0, text_bytes: 0, file_events: 0 };
+        let source = Source { path, format: "made by hand".to_owned(), ..Source::default() };
         let mut part = TracePart::new(source);
         part.info.rank = Some(self.rank);
         part.chunks.push(self.chunk);

@@ -32,3 +32,74 @@ impl Default for Limits {
         }
     }
 }
+
+/// Names of the limits and what they bound.
+const NAMES: [&str; 7] = ["inflated", "ratio", "depth", "entries", "string", "nesting", "events"];
+
+impl Limits {
+    /// How limits are written, for people.
+    pub const HELP: &str = "limits are inflated=SIZE, ratio=N, depth=N, entries=N, string=SIZE, nesting=N, events=N; \
+                            a SIZE is a number of bytes or has KiB, MiB or GiB behind it";
+
+    /// Sets the limit that `assignment` (`inflated=32GiB`) names.
+    ///
+    /// # Errors
+    /// When there is no such limit, or the value is no number; the text says which.
+    pub fn set(&mut self, assignment: &str) -> Result<(), String> {
+        let (name, value) = assignment.split_once('=').ok_or_else(|| format!("{assignment:?} has no ="))?;
+        let number = size(value).ok_or_else(|| format!("{value:?} is no number or size"))?;
+        let count = usize::try_from(number).unwrap_or(usize::MAX);
+        match name {
+            "inflated" => self.inflated_bytes = number,
+            "ratio" => self.ratio = number,
+            "depth" => self.archive_depth = count,
+            "entries" => self.archive_entries = count,
+            "string" => self.string_bytes = count,
+            "nesting" => self.nesting = count,
+            "events" => self.events = number,
+            _ => return Err(format!("there is no limit {name:?}, only {}", NAMES.join(", "))),
+        }
+        Ok(())
+    }
+}
+
+/// A number with an optional binary unit.
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (digits, shift) = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)]
+        .iter()
+        .find_map(|&(unit, shift)| Some((text.strip_suffix(unit)?, shift)))
+        .unwrap_or((text, 0));
+    digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_set_by_name() {
+        let mut limits = Limits::default();
+        for assignment in ["inflated=32GiB", "ratio=7", "depth=1", "entries=2", "string=3 KiB", "nesting=4", "events=5"]
+        {
+            assert_eq!(limits.set(assignment), Ok(()), "{assignment}");
+        }
+        let expected = Limits {
+            inflated_bytes: 32 << 30,
+            ratio: 7,
+            archive_depth: 1,
+            archive_entries: 2,
+            string_bytes: 3 << 10,
+            nesting: 4,
+            events: 5,
+        };
+        assert_eq!(limits, expected);
+    }
+
+    #[test]
+    fn what_is_no_limit_is_refused() {
+        for wrong in ["inflated", "inflated=", "inflated=-1", "inflated=1GB", "size=1", "inflated=99999999999GiB"] {
+            assert!(Limits::default().set(wrong).is_err(), "{wrong}");
+        }
+    }
+}

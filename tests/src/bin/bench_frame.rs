@@ -83,6 +83,7 @@ fn trace(events: usize) -> Result<Trace> {
         file_bytes: 0,
         text_bytes: 0,
         file_events: events as u64,
+        ..Source::default()
     };
     let mut part = TracePart::new(source);
     part.info = TraceInfo { rank: Some(0), base_time_ns: Some(1_767_225_600_000_000_000), ..TraceInfo::default() };

@@ -120,6 +120,9 @@ pub struct ReadArgs {
     /// TOML file with `patterns = ["regex", …]`: more names of communication kernels
     #[arg(long, value_name = "FILE", help_heading = "Reading")]
     pub communication_patterns: Option<PathBuf>,
+    /// Raise a limit on what a file may cost: inflated=32GiB, ratio=1000, depth, entries, string, nesting, events
+    #[arg(long = "limit", value_name = "NAME=VALUE", help_heading = "Reading")]
+    pub limits: Vec<String>,
     /// Threads to work with [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Reading")]
     pub threads: Option<u16>,

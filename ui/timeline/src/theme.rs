@@ -284,7 +284,7 @@ impl Theme {
             EventKind::Operator => data.operator,
             EventKind::PythonFunction => data.python,
             EventKind::Annotation | EventKind::Step | EventKind::DeviceAnnotation => data.annotation,
-            EventKind::RuntimeCall | EventKind::DriverCall => data.runtime,
+            EventKind::RuntimeCall | EventKind::DriverCall | EventKind::OsCall => data.runtime,
             EventKind::Kernel => data.compute,
             EventKind::Collective => data.communication,
             EventKind::PointToPoint => data.point_to_point,
@@ -292,9 +292,9 @@ impl Theme {
             EventKind::Memset => data.memset,
             EventKind::DeviceSync => self.ui.faint,
             EventKind::Overhead => data.overhead,
-            EventKind::Instant | EventKind::MemoryInstant => data.instant,
+            EventKind::Instant | EventKind::MemoryInstant | EventKind::Sample => data.instant,
             EventKind::ProfilerSpan | EventKind::Other => self.ui.dim,
-            EventKind::Async => data.asynchronous,
+            EventKind::Async | EventKind::Scheduled => data.asynchronous,
         }
     }
 

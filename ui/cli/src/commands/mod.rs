@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use gapless_formats::OpenOptions;
+use gapless_formats::{Limits, OpenOptions};
 use gapless_trace::{BuildOptions, CommunicationPatterns, Trace};
 use serde::Deserialize;
 
@@ -38,7 +38,11 @@ pub fn open_options(read: &ReadArgs) -> anyhow::Result<OpenOptions> {
         Some(file) => read_patterns(file)?,
         None => CommunicationPatterns::default(),
     };
-    Ok(OpenOptions { ranks: read.ranks.clone(), build: BuildOptions { communication } })
+    let mut limits = Limits::default();
+    for limit in &read.limits {
+        limits.set(limit).map_err(|reason| BadInput::new(reason).hint(Limits::HELP))?;
+    }
+    Ok(OpenOptions { ranks: read.ranks.clone(), build: BuildOptions { communication }, limits })
 }
 
 /// Opens what `paths` name, with a progress bar.

@@ -27,11 +27,8 @@ pub fn trace() -> Arc<Trace> {
 }
 
 fn part(rank: u32) -> TracePart {
-    let source = Source {
-        path: format!("/traces/run/rank{rank}.json"),
-        format: "made by hand".to_owned(),
-        ..Source::default()
-    };
+    let source =
+        Source { path: format!("/traces/run/rank{rank}.json"), format: "made by hand".to_owned(), ..Source::default() };
     let info =
         TraceInfo { rank: Some(rank), world_size: Some(RANKS), base_time_ns: Some(BASE), ..TraceInfo::default() };
     TracePart { info, chunks: vec![chunk(i64::from(rank))], ..TracePart::new(source) }
