@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 pub enum OpenError {
     /// No path matched.
     #[error(
-        "no trace file found at {what}; give a file, a folder that holds *.json, *.json.gz traces, or a quoted pattern"
+        "no trace file found at {what}; give a file, a folder that holds traces, or a quoted pattern"
     )]
     NothingFound {
         /// What was asked for.

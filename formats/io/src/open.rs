@@ -38,7 +38,8 @@ fn reader_of(head: &[u8], path: &Path) -> Option<&'static Reader> {
     READERS.iter().find(|reader| (reader.sniff)(&head))
 }
 
-/// The files that `args` name: files, folders (all traces in them, not deeper), and patterns (`rank*.json.gz`).
+/// The files that `args` name: files, folders (all traces in them; where there are none, all traces in the folders
+/// below, as profilers lay them out: `log/plugins/profile/RUN/HOST.xplane.pb`), and patterns (`rank*.json.gz`).
 ///
 /// Files of folders and patterns come in the order of their names, numbers in them compared as numbers. A file that
 /// is named twice is taken once.
@@ -51,7 +52,7 @@ pub fn expand(args: &[String]) -> Result<Vec<PathBuf>, OpenError> {
     for arg in args {
         let path = PathBuf::from(arg);
         let mut found = if path.is_dir() {
-            traces_in(&path)?
+            traces_below(&path)?
         } else if !path.exists() && arg.contains(['*', '?', '[']) {
             let matches =
                 glob::glob(arg).map_err(|error| OpenError::NothingFound { what: format!("{arg} ({error})") })?;
@@ -91,16 +92,49 @@ fn natural_key(path: &Path) -> Vec<(String, u64)> {
     key
 }
 
-fn traces_in(folder: &Path) -> Result<Vec<PathBuf>, OpenError> {
+/// How deep below a folder without traces they are looked for.
+const DEEPEST: usize = 5;
+/// How many folders are looked into.
+const MOST_FOLDERS: usize = 4_096;
+
+/// The traces of `folder`, or else those of the nearest level below that has some.
+fn traces_below(folder: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let mut level = vec![folder.to_owned()];
+    let mut looked_into = 0;
+    for _ in 0..=DEEPEST {
+        let mut found = Vec::new();
+        let mut below = Vec::new();
+        for folder in &level {
+            looked_into += 1;
+            if looked_into > MOST_FOLDERS {
+                break;
+            }
+            let (traces, folders) = traces_in(folder)?;
+            found.extend(traces);
+            below.extend(folders);
+        }
+        if !found.is_empty() || below.is_empty() {
+            return Ok(found);
+        }
+        level = below;
+    }
+    Ok(Vec::new())
+}
+
+/// The traces and the folders in `folder`. Links to folders are not followed: they may lead in circles.
+fn traces_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), OpenError> {
     let io = |error: std::io::Error| OpenError::Io { path: folder.to_owned(), reason: error.to_string() };
-    let mut found = Vec::new();
+    let (mut found, mut folders) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if path.is_file() && !is_foreign(&path) {
+        let entry = entry.map_err(io)?;
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            folders.push(path);
+        } else if path.is_file() && !is_foreign(&path) {
             found.push(path);
         }
     }
-    Ok(found)
+    Ok((found, folders))
 }
 
 /// Whether a file of a folder is something else than a trace. What cannot be told (an empty or damaged file whose
