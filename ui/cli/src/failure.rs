@@ -39,7 +39,7 @@ impl From<OpenError> for BadInput {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::NothingFound { what } => Self::new(format!("no trace file found at {what}"))
-                .hint("give a file, a folder that holds *.json or *.json.gz traces, or a quoted pattern"),
+                .hint("give a file, a folder that holds traces, or a quoted pattern"),
             OpenError::Format { path, offset, reason } => {
                 let path = path.display();
                 let refused =
