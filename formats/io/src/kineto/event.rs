@@ -66,13 +66,16 @@ pub(crate) struct EventParser<'a> {
     base: u64,
     pub(super) text: Text,
     list_end: Option<Option<usize>>,
+    /// Whether what follows a string is looked at closely: only an event that made no sense without is read so.
+    is_careful: bool,
     names: Interner<'a>,
     pub(super) categories: Vec<Category<'a>>,
     category_places: FxHashMap<&'a [u8], usize>,
     last_category: usize,
     tracks: FxHashMap<(TrackKind, RawId, RawId), u32>,
     last_tracks: [(TrackKind, RawId, RawId, u32); 8],
-    refined: FxHashMap<(StrId, EventKind), EventKind>,
+    /// Kind of an event by its name and the kind of its category, three to a name.
+    refined: Vec<Option<EventKind>>,
 }
 
 impl<'a> EventParser<'a> {
@@ -85,13 +88,14 @@ impl<'a> EventParser<'a> {
             base,
             text,
             list_end: None,
+            is_careful: false,
             names: Interner::new(),
             categories: vec![Category { raw: &[], id, kind: EventKind::Other, is_launch_flow: false }],
             category_places: FxHashMap::default(),
             last_category: 0,
             tracks: FxHashMap::default(),
             last_tracks: [(TrackKind::Counter, RawId::None, RawId::None, u32::MAX); 8],
-            refined: FxHashMap::default(),
+            refined: Vec::new(),
         }
     }
 
@@ -109,6 +113,25 @@ impl<'a> EventParser<'a> {
     /// Reads the event whose `{` is here. `None` if its text ends early or makes no sense; nothing was added then.
     #[inline]
     pub fn event(&mut self) -> Option<()> {
+        let from = self.cursor.at;
+        if self.event_here().is_some() {
+            return Some(());
+        }
+        self.event_again(from)
+    }
+
+    /// Reads the event at `from`, which made no sense, once more and looks for unescaped quotes.
+    #[cold]
+    fn event_again(&mut self, from: usize) -> Option<()> {
+        self.is_careful = true;
+        self.cursor.at = from;
+        let read = self.event_here();
+        self.is_careful = false;
+        read
+    }
+
+    #[inline(always)]
+    fn event_here(&mut self) -> Option<()> {
         let from = self.cursor.at;
         self.cursor.at += 1;
         let mut fields = Fields {
@@ -191,19 +214,31 @@ impl<'a> EventParser<'a> {
                 seen::CAT
             }
             b"pid" => {
-                fields.pid = self.place_id(fields.offset)?;
+                match self.quick_id() {
+                    Some(id) => fields.pid = RawId::Int(id),
+                    None => fields.pid = self.place_id_slow(fields.offset)?,
+                }
                 seen::PID
             }
             b"tid" => {
-                fields.tid = self.place_id(fields.offset)?;
+                match self.quick_id() {
+                    Some(id) => fields.tid = RawId::Int(id),
+                    None => fields.tid = self.place_id_slow(fields.offset)?,
+                }
                 seen::TID
             }
             b"ts" => {
-                fields.time = self.cursor.micros_as_nanos()?;
+                match self.cursor.quick_micros() {
+                    Some(nanos) => fields.time = Nanos::Value(nanos),
+                    None => fields.time = self.cursor.micros_slow()?,
+                }
                 seen::TS
             }
             b"dur" => {
-                fields.dur = self.cursor.micros_as_nanos()?;
+                match self.cursor.quick_micros() {
+                    Some(nanos) => fields.dur = Nanos::Value(nanos),
+                    None => fields.dur = self.cursor.micros_slow()?,
+                }
                 seen::DUR
             }
             b"args" => {
@@ -211,7 +246,10 @@ impl<'a> EventParser<'a> {
                 seen::ARGS
             }
             b"id" => {
-                fields.id = self.place_id(fields.offset)?;
+                match self.quick_id() {
+                    Some(id) => fields.id = RawId::Int(id),
+                    None => fields.id = self.place_id_slow(fields.offset)?,
+                }
                 seen::ID
             }
             b"id2" => {
@@ -240,7 +278,9 @@ impl<'a> EventParser<'a> {
         let mut raw = self.cursor.string()?;
         let mut after = self.cursor.clone();
         after.skip_space();
-        if !matches!(after.peek(), b',' | b'}') || (after.peek() == b',' && !self.key_follows(&after)) {
+        if !matches!(after.peek(), b',' | b'}')
+            || (self.is_careful && after.peek() == b',' && !self.key_follows(&after))
+        {
             raw = self.unescaped_quotes(from)?;
         }
         Some(Some(raw))
@@ -301,9 +341,9 @@ impl<'a> EventParser<'a> {
         self.last_category
     }
 
-    /// A process, thread, stream or flow id: a number, a text of digits, `stream 7`, or any text.
+    /// An id that is a plain number. In registers: an enum would go through memory, and every event has three.
     #[inline(always)]
-    fn place_id(&mut self, offset: u64) -> Option<RawId> {
+    fn quick_id(&mut self) -> Option<i64> {
         let from = self.cursor.at;
         let mut value = 0u64;
         let mut at = from;
@@ -315,11 +355,13 @@ impl<'a> EventParser<'a> {
         }
         if at > from && at - from < 19 && matches!(self.cursor.bytes.get(at), Some(b',' | b'}' | 0..=b' ')) {
             self.cursor.at = at;
-            return Some(RawId::Int(value as i64));
+            return Some(value as i64);
         }
-        self.place_id_slow(offset)
+        None
     }
 
+    /// A process, thread, stream or flow id: a number, a text of digits, `stream 7`, or any text.
+    #[inline(never)]
     fn place_id_slow(&mut self, offset: u64) -> Option<RawId> {
         let raw = match self.cursor.peek() {
             b'"' => self.cursor.string()?,
@@ -352,7 +394,10 @@ impl<'a> EventParser<'a> {
             if has_key && inside.take(b':') {
                 inside.skip_space();
                 let outer = std::mem::replace(&mut self.cursor.at, inside.at);
-                fields.id = self.place_id(fields.offset)?;
+                fields.id = match self.quick_id() {
+                    Some(id) => RawId::Int(id),
+                    None => self.place_id_slow(fields.offset)?,
+                };
                 self.cursor.at = outer;
             }
         }
@@ -458,8 +503,23 @@ impl<'a> EventParser<'a> {
         if !matches!(kind, EventKind::Operator | EventKind::Annotation | EventKind::Kernel) {
             return kind;
         }
-        let strings = &self.chunk.strings;
-        *self.refined.entry((fields.name, kind)).or_insert_with(|| refine(kind, strings.get(fields.name)))
+        let slot = match kind {
+            EventKind::Operator => 0,
+            EventKind::Annotation => 1,
+            _ => 2,
+        };
+        let place = fields.name.index() * 3 + slot;
+        if let Some(&Some(known)) = self.refined.get(place) {
+            return known;
+        }
+        let refined = refine(kind, self.chunk.strings.get(fields.name));
+        if self.refined.len() <= place {
+            self.refined.resize(place + 1, None);
+        }
+        if let Some(known) = self.refined.get_mut(place) {
+            *known = Some(refined);
+        }
+        refined
     }
 
     fn category_id(&self, fields: &Fields<'a>) -> StrId {

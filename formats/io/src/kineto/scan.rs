@@ -182,8 +182,17 @@ impl<'a> Cursor<'a> {
     }
 
     /// A decimal number of microseconds, as a number or in quotes, to whole nanoseconds, exactly.
-    #[inline(always)]
+    #[cfg(test)]
     pub fn micros_as_nanos(&mut self) -> Option<Nanos> {
+        match self.quick_micros() {
+            Some(nanos) => Some(Nanos::Value(nanos)),
+            None => self.micros_slow(),
+        }
+    }
+
+    /// The same for the common form; `None` sends the caller to [`micros_slow`](Self::micros_slow).
+    #[inline(always)]
+    pub fn quick_micros(&mut self) -> Option<i64> {
         let from = self.at;
         let mut whole = 0u64;
         let mut at = self.at;
@@ -194,7 +203,7 @@ impl<'a> Cursor<'a> {
         // Up to 15 digits of microseconds fit in nanoseconds without a check; 16 digits are 1e16 µs = 1e19 ns.
         let digits = at - from;
         if digits == 0 || digits > 16 || (digits == 16 && whole > 9_000_000_000_000_000) {
-            return self.micros_slow();
+            return None;
         }
         let mut nanos = whole * 1_000;
         if self.bytes.get(at) == Some(&b'.') {
@@ -202,7 +211,7 @@ impl<'a> Cursor<'a> {
             let mut weight = 100u64;
             while let Some(digit) = self.bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
                 if weight == 0 {
-                    return self.micros_slow();
+                    return None;
                 }
                 nanos += u64::from(digit) * weight;
                 weight /= 10;
@@ -211,14 +220,15 @@ impl<'a> Cursor<'a> {
         }
         // Anything but a delimiter means an exponent or something that is no number.
         if !matches!(self.bytes.get(at), None | Some(b',' | b'}' | b']' | 0..=b' ')) {
-            return self.micros_slow();
+            return None;
         }
         self.at = at;
-        Some(Nanos::Value(nanos as i64))
+        Some(nanos as i64)
     }
 
+    /// Any other form of the number: in quotes, negative, with an exponent or more decimals, or no number at all.
     #[cold]
-    fn micros_slow(&mut self) -> Option<Nanos> {
+    pub fn micros_slow(&mut self) -> Option<Nanos> {
         let text = match self.peek() {
             b'"' => self.string()?.text,
             b'{' | b'[' => {
