@@ -26,15 +26,32 @@ pub fn is_available() -> bool {
     is_set("DBUS_SESSION_BUS_ADDRESS") || socket.is_some_and(|socket| socket.exists())
 }
 
+/// Endings that traces usually have. The content decides what a file is, so all files are shown at first.
+const TRACE_ENDINGS: &[&str] = &[
+    "json",
+    "gz",
+    "pftrace",
+    "perfetto-trace",
+    "sqlite",
+    "pb",
+    "parquet",
+    "jsonl",
+    "data",
+    "txt",
+    "folded",
+    "et",
+    "zip",
+    "tar",
+    "tgz",
+    "zst",
+];
+
 /// Shows the dialog and waits for the user. `None` if nothing was chosen.
 #[must_use]
 pub fn pick(kind: Kind) -> Option<Vec<PathBuf>> {
     let dialog = rfd::FileDialog::new().set_title("Open a trace");
     match kind {
-        Kind::Files => dialog
-            .add_filter("Traces", &["json", "gz", "pftrace", "perfetto-trace"])
-            .add_filter("All files", &["*"])
-            .pick_files(),
+        Kind::Files => dialog.add_filter("All files", &["*"]).add_filter("Traces", TRACE_ENDINGS).pick_files(),
         Kind::Folder => dialog.pick_folder().map(|folder| vec![folder]),
     }
 }

@@ -482,13 +482,11 @@ fn group_of(kind: TrackKind, is_main: bool, copies_only: bool) -> TrackGroup {
     match kind {
         TrackKind::Thread if is_main => TrackGroup::MainThread,
         TrackKind::Thread => TrackGroup::Thread,
-        TrackKind::Async | TrackKind::Cpu | TrackKind::Custom => TrackGroup::Async,
+        TrackKind::Async | TrackKind::Cpu | TrackKind::Custom | TrackKind::Samples => TrackGroup::Async,
         TrackKind::Stream if copies_only => TrackGroup::Copies,
         TrackKind::Stream | TrackKind::StreamAnnotations => TrackGroup::Stream,
         TrackKind::Counter => TrackGroup::Counter,
-        TrackKind::ThreadInstants | TrackKind::Samples | TrackKind::StreamSyncs | TrackKind::ProfilerSpans => {
-            TrackGroup::Marks
-        }
+        TrackKind::ThreadInstants | TrackKind::StreamSyncs | TrackKind::ProfilerSpans => TrackGroup::Marks,
     }
 }
 

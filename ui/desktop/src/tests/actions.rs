@@ -188,6 +188,19 @@ fn the_selection_leads_to_what_caused_it() {
 }
 
 #[test]
+fn a_selected_event_shows_its_call_stack_innermost_first() {
+    let mut user = User::with_trace();
+    let trace = Arc::clone(&user.loaded().trace);
+    let with_stack = trace.event_stacks()[0].event;
+    user.model().update(crate::message::Message::Select(with_stack));
+    user.settle();
+    assert!(user.sees("Call stack"));
+    let top = |label: &str| user.harness.get_by_label(label).rect().top();
+    assert!(top("train_step") < top("main"));
+    assert!(user.sees("train.py:40"));
+}
+
+#[test]
 fn the_theme_changes_and_changes_back() {
     let mut user = User::with_trace();
     let dark = user.picture();

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use gapless_trace::{
-    ArgsLoc, BuildOptions, EventKind, RawChunk, RawId, Severity, Source, SourceId, Trace, TraceInfo, TracePart,
-    TrackKind, WarningKind,
+    ArgsLoc, BuildOptions, EventKind, Frame, RawChunk, RawEventStack, RawId, Severity, Source, SourceId, Trace,
+    TraceInfo, TracePart, TrackKind, WarningKind,
 };
 
 pub const RANKS: u32 = 4;
@@ -88,6 +88,17 @@ fn chunk(rank: i64) -> RawChunk {
         let at = (begin + 9_300, begin + 9_350, 200);
         writer.launched(host, compute, EventKind::Kernel, "Optimizer.step#Adam", "multi_tensor_apply_kernel", at);
         begin += length;
+    }
+    if rank == 0 {
+        let mut frame = |name: &str, file: &str, line| Frame {
+            name: writer.chunk.strings.intern(name),
+            file: writer.chunk.strings.intern(file),
+            line,
+            ..Frame::default()
+        };
+        let frames = [frame("main", "/job/train.py", 12), frame("train_step", "/job/train.py", 40)];
+        let stack = writer.chunk.stacks.push_all(frames).unwrap();
+        writer.chunk.event_stacks.push(RawEventStack { event: 0, stack, weight: 1 });
     }
     writer.chunk
 }

@@ -36,7 +36,10 @@ pub fn selection_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut 
     let event = loaded.trace.event(selection.event);
     let parts: [(&str, Column<'_>); 3] = [
         ("event", &|ui, messages| event_ui(ui, state, loaded, &event, messages)),
-        ("args", &|ui, _| args_ui(ui, state, selection)),
+        ("args", &|ui, _| {
+            args_ui(ui, state, selection);
+            stack_ui(ui, state, loaded, selection.event);
+        }),
         ("same name", &|ui, messages| same_name_ui(ui, state, loaded, selection, messages)),
     ];
     for (place, (name, part)) in parts.into_iter().enumerate() {
@@ -171,6 +174,43 @@ fn args_ui(ui: &mut Ui, state: &State, selection: &Selection) {
                 response.on_hover_text(shorten(&text, 4_000));
             }
         });
+    }
+}
+
+/// Frames of a call stack that are listed; recursion can make thousands.
+const FRAMES: usize = 100;
+
+/// The call stack of the event, innermost frame first; nothing without one.
+fn stack_ui(ui: &mut Ui, state: &State, loaded: &Loaded, event: EventId) {
+    let colors = &state.theme.ui;
+    let trace = &loaded.trace;
+    let Some(found) = trace.stack_of(event) else { return };
+    ui.add_space(metrics::SPACE);
+    ui.label(RichText::new("Call stack").color(colors.text));
+    let mut frames = trace.stacks().frames_of(found.stack);
+    for frame in frames.by_ref().take(FRAMES) {
+        let (name, file, module) = (trace.text(frame.name), trace.text(frame.file), trace.text(frame.module));
+        let place = match (file, frame.line) {
+            ("", _) => module.to_owned(),
+            (file, 0) => file.to_owned(),
+            (file, line) => format!("{file}:{line}"),
+        };
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 8.0;
+            let name = RichText::new(shorten(name, 120)).size(metrics::TRACK_FONT).color(colors.text);
+            let room = ui.available_width() * 0.6;
+            ui.scope(|ui| {
+                ui.set_max_width(room);
+                ui.add(egui::Label::new(name).truncate().selectable(true));
+            });
+            let short = place.rsplit('/').next().unwrap_or(&place).to_owned();
+            let shown = RichText::new(short).size(metrics::TRACK_FONT).color(colors.dim);
+            ui.add(egui::Label::new(shown).truncate()).on_hover_text(&place);
+        });
+    }
+    let more = frames.count();
+    if more > 0 {
+        ui.colored_label(colors.dim, format!("and {} further out", counted(more as u64, "frame", "frames")));
     }
 }
 
