@@ -15,6 +15,7 @@ mod progress;
 mod ranks;
 mod readers;
 mod text;
+mod xplane;
 
 pub use error::OpenError;
 pub use limits::Limits;

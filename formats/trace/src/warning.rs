@@ -106,6 +106,8 @@ warning_kinds! {
     NoClock, Lost, "no_clock", "a packet counts time on a clock that was never related to the others";
     EntrySkipped, Note, "entry_skipped", "an entry of the archive is no trace and was skipped";
     TableMissing, Note, "table_missing", "a table or column that this reader knows is not in the file";
+    SumOfEvents, Lost, "sum_of_events", "an entry sums up several events without their times; it has no place on a time line";
+    RecorderMessage, Note, "recorder_message", "the recorder itself reports an error or a warning";
     MetadataUnused, Note, "metadata_unused", "a metadata event that has no place in the model was skipped";
 }
 
