@@ -15,7 +15,7 @@ use crate::merge::merge;
 use crate::ranks::rank_in_name;
 use crate::readers::{Head, Input, READERS, ReadPart, Reader, Role};
 use crate::text::{JsonText, KeptBytes};
-use crate::{OpenError, Progress, Silent, kineto};
+use crate::{OpenError, Progress, Silent, kineto, xplane};
 
 /// How to open traces.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +77,7 @@ pub fn expand(args: &[String]) -> Result<Vec<PathBuf>, OpenError> {
 }
 
 /// Splits a name into text and numbers, so that rank10 comes after rank9.
-fn natural_key(path: &Path) -> Vec<(String, u64)> {
+pub(crate) fn natural_key(path: &Path) -> Vec<(String, u64)> {
     let name = path.to_string_lossy().into_owned();
     let mut key = Vec::new();
     let mut rest = name.as_str();
@@ -134,6 +134,7 @@ fn traces_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), OpenError> {
             found.push(path);
         }
     }
+    xplane::leave_out_exports(&mut found);
     Ok((found, folders))
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gapless_trace::TracePart;
+use gapless_trace::{SourceId, TracePart, WarningKind};
 
-use crate::OpenError;
+use crate::open::natural_key;
+use crate::{OpenError, xplane};
 
 /// The number after the word `rank` or `worker` in a file's name (`rank34of300.json`,
 /// `worker0_step_12.pt.trace.json`). The last such word counts; letters before it make another word of it (`nrank8`).
@@ -39,6 +40,9 @@ pub(crate) fn settle_ranks(mut parts: Vec<TracePart>, given: Option<&[u32]>) -> 
             part.info.rank = Some(rank);
         }
     }
+    if parts.len() > 1 && parts.iter().all(|part| part.info.rank.is_none() && xplane::is_one_host(part)) {
+        number_hosts(&mut parts).map_err(unclear)?;
+    }
     if parts.len() > 1 {
         let mut by_rank: BTreeMap<u32, &str> = BTreeMap::new();
         for part in &parts {
@@ -53,6 +57,27 @@ pub(crate) fn settle_ranks(mut parts: Vec<TracePart>, given: Option<&[u32]>) -> 
     }
     parts.sort_by_key(|part| part.info.rank);
     Ok(parts)
+}
+
+/// Numbers hosts, where a file is one host and knows no ranks, in the order of their names, numbers in them compared as
+/// numbers.
+fn number_hosts(parts: &mut [TracePart]) -> Result<(), String> {
+    let host_of = |part: &TracePart| part.info.host.clone().unwrap_or_else(|| part.source.path.clone());
+    parts.sort_by_cached_key(|part| natural_key(Path::new(&host_of(part))));
+    for pair in parts.windows(2) {
+        if let [first, second] = pair
+            && host_of(first) == host_of(second)
+        {
+            let (host, first, second) = (host_of(first), &first.source.path, &second.source.path);
+            return Err(format!("{first} and {second} both are of host {host}; open the folder of one run"));
+        }
+    }
+    for (rank, part) in (0..).zip(parts) {
+        part.info.rank = Some(rank);
+        let detail = format!("rank {rank} by the order of host names");
+        part.warnings.add(WarningKind::RankAssumed, SourceId(0), None, &detail);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -90,13 +90,8 @@ pub(crate) struct Reader {
 
 /// All formats. The first whose `sniff` says yes reads the file.
 pub(crate) const READERS: &[Reader] = &[
-    Reader {
-        id: "kineto",
-        name: "Kineto or Chrome JSON",
-        sniff: |head| kineto::sniff(head.bytes),
-        read: read_kineto,
-    },
-    Reader { id: "xplane", name: "XPlane", sniff: xplane::sniff, read: xplane::read },
+    Reader { id: "kineto", name: "Kineto or Chrome JSON", sniff: |head| kineto::sniff(head.bytes), read: read_kineto },
+    Reader { id: "xplane", name: xplane::FORMAT, sniff: xplane::sniff, read: xplane::read },
 ];
 
 fn read_kineto(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {

@@ -1,6 +1,8 @@
 //! From the bytes of events to columns, one chunk per stretch of a plane's lines.
 
-use gapless_trace::{ArgsLoc, EventKind, RawChunk, RawCounter, RawId, RawMeta, SourceId, StrId, TrackKind, WarningKind};
+use gapless_trace::{
+    ArgsLoc, EventKind, RawChunk, RawCounter, RawId, RawMeta, SourceId, StrId, TrackKind, WarningKind,
+};
 use rustc_hash::FxHashMap;
 
 use super::facts::Clock;

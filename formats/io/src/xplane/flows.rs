@@ -62,11 +62,8 @@ pub(super) fn edges(mut points: Vec<Point>, warnings: &mut Warnings) -> Vec<RawE
                 if from.is_empty() {
                     warnings.add(WarningKind::FlowWithoutStart, SourceId(0), Some(point.offset as u64), "");
                 }
-                let arrow = |from: &Point| RawEdge {
-                    from: from.place(),
-                    to: point.place(),
-                    category: Some(from.category),
-                };
+                let arrow =
+                    |from: &Point| RawEdge { from: from.place(), to: point.place(), category: Some(from.category) };
                 edges.extend(from.iter().filter(|from| from.place() != point.place()).map(|from| arrow(from)));
                 last = from.last().copied().or(last);
             }

@@ -40,7 +40,11 @@ impl PlaneKind {
         }
         match name {
             "/host:metadata" | "Task Environment" => Self::Facts,
-            "/host:CPU" | "/host:CUPTI" | "/host:ROCTRACER" | "/host:NVTX-CUPTI" | "/host:python-tracer"
+            "/host:CPU"
+            | "/host:CUPTI"
+            | "/host:ROCTRACER"
+            | "/host:NVTX-CUPTI"
+            | "/host:python-tracer"
             | "/host:TPU-runtime" => Self::Host,
             _ => Self::Other,
         }

@@ -38,6 +38,7 @@ mod space;
 mod tables;
 mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,6 +54,9 @@ use events::{Unit, UnitEvents, read_unit};
 use facts::{Facts, process_of};
 use space::Space;
 use wire::{Fields, Slice, Value};
+
+/// Name of the format for people.
+pub(crate) const FORMAT: &str = "XPlane";
 
 /// Bytes of events that become one chunk.
 const UNIT_BYTES: usize = 1 << 20;
@@ -77,17 +81,20 @@ pub(crate) fn sniff(head: &Head<'_>) -> bool {
 
 /// Whether the plane has a name; `None` if it is no plane.
 fn sniff_plane(plane: Slice<'_>) -> Option<bool> {
-    let mut is_named = false;
+    let mut name: Option<&[u8]> = None;
     let mut fields = Fields::new(plane);
     for field in fields.by_ref() {
         match field {
             (1, Value::Varint(_)) | (3..=6, Value::Bytes(_)) => {}
-            (2, Value::Bytes(name)) if !name.bytes.is_empty() && is_text(name.bytes, !name.is_whole) => is_named = true,
+            (2, Value::Bytes(text)) if is_text(text.bytes, !text.is_whole) => name = Some(text.bytes),
             _ => return None,
         }
     }
-    // Only the end of what is looked at may cut a plane.
-    (fields.damage().is_none() || !plane.is_whole).then_some(is_named)
+    // Only the end of what is looked at may cut a plane, unless its name leaves no doubt.
+    let is_known =
+        |name: &[u8]| [&b"/host:"[..], b"/device:", b"Task Environment"].iter().any(|known| name.starts_with(known));
+    let is_cut_inside = fields.damage().is_some() && plane.is_whole;
+    (!is_cut_inside || name.is_some_and(is_known)).then(|| name.is_some_and(|name| !name.is_empty()))
 }
 
 fn is_text(bytes: &[u8], is_cut: bool) -> bool {
@@ -108,7 +115,8 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
     let mut part = input.part();
     let mut space = Space::new(file, &mut part.warnings);
     if space.planes.is_empty() {
-        let reason = "it begins like an XPlane file but holds no plane; record it again, or copy it again if it was cut";
+        let reason =
+            "it begins like an XPlane file but holds no plane; record it again, or copy it again if it was cut";
         return Err(Refused::format(0, reason));
     }
     check_limits(&space, &input.limits)?;
@@ -141,6 +149,29 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
     let planes = space.planes.drain(..).map(|plane| (plane.place, plane.tables)).collect();
     part.args = Arc::new(PlaneArgs { bytes: Arc::clone(&input.bytes), planes });
     Ok(vec![part.into()])
+}
+
+/// Whether the part is of this format: one file per host, and no ranks.
+pub(crate) fn is_one_host(part: &TracePart) -> bool {
+    part.source.format.starts_with(FORMAT)
+}
+
+/// Leaves out of the files of a folder what the profiler writes beside `HOST.xplane.pb` for viewers: the same events,
+/// with less about each (`HOST.trace.json.gz`, `perfetto_trace.json.gz`).
+pub(crate) fn leave_out_exports(files: &mut Vec<PathBuf>) {
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let hosts: Vec<String> =
+        files.iter().filter_map(|path| name(path).strip_suffix(".xplane.pb").map(str::to_owned)).collect();
+    if hosts.is_empty() {
+        return;
+    }
+    files.retain(|path| {
+        let name = name(path);
+        let stem = name.strip_suffix(".gz").unwrap_or(&name);
+        let is_export = stem.strip_suffix(".trace.json").is_some_and(|stem| hosts.iter().any(|host| host == stem))
+            || stem.ends_with("perfetto_trace.json");
+        !is_export
+    });
 }
 
 fn adopt(part: &mut TracePart, facts: Facts) {

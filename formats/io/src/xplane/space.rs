@@ -138,14 +138,7 @@ impl Line {
     fn new(file: &[u8], place: Slice<'_>, plane: &PlaneKind) -> Option<(Option<Self>, Warnings)> {
         let mut warnings = Warnings::default();
         let (mut name, mut display_name) = (Stretch::default(), Stretch::default());
-        let mut line = Self {
-            id: 0,
-            name,
-            kind: LineKind::Custom,
-            timestamp_ns: 0,
-            pieces: Vec::new(),
-            events: 0,
-        };
+        let mut line = Self { id: 0, name, kind: LineKind::Custom, timestamp_ns: 0, pieces: Vec::new(), events: 0 };
         let mut piece: Option<Stretch> = None;
         let mut fields = Fields::new(place);
         while let Some(field) = fields.next() {

@@ -1,6 +1,7 @@
 //! What a plane says once for all of its events: names of stats, names and constant stats of event types.
 
-use rustc_hash::FxHashMap;
+use gapless_trace::EventKind;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::kinds::{PlaneKind, TypeKind, kind_of_type};
 use super::wire::{Fields, Slice, Value, varint};
@@ -273,9 +274,19 @@ impl Tables {
             (id, StatType { name: name.into(), role: role_of(name.bytes) })
         };
         let stats = ById::new(stats.iter().map(read_name).collect());
+        // Texts that stats repeat are kept as names of stats. A range on a thread that is called so is no user's: it
+        // is the operation that other events name in `hlo_op`.
+        let repeated: FxHashSet<&[u8]> = match plane {
+            PlaneKind::Host => stats.entries().iter().map(|stat| stat.name.of(file).bytes).collect(),
+            _ => FxHashSet::default(),
+        };
         let read_type = |&entry: &Stretch| {
             let (id, message) = map_entry(entry.of(file));
-            (id, event_type(file, message, &stats, plane))
+            let mut found = event_type(file, message, &stats, plane);
+            if found.kind.host == EventKind::Annotation && repeated.contains(found.name.of(file).bytes) {
+                found.kind.host = EventKind::Operator;
+            }
+            (id, found)
         };
         let types = ById::new(types.iter().map(read_type).collect());
         Self { stats, types }

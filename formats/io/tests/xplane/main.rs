@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod damage;
+mod known;
 mod naive;
 mod proto;
 mod real;

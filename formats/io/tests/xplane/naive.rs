@@ -36,7 +36,7 @@ pub fn of_file(space: &XSpace) -> Vec<Seen> {
                 );
                 let mut args = Vec::new();
                 if let Some(entry) = entry {
-                    if !entry.display_name.is_empty() {
+                    if !entry.display_name.is_empty() && !entry.name.is_empty() {
                         args.push(("long_name".to_owned(), entry.name.clone()));
                     }
                     args.extend(entry.stats.iter().map(|stat| arg(plane, stat)));

@@ -158,7 +158,13 @@ pub fn plane(name: &str) -> XPlane {
 }
 
 /// Appends an event to the line `id` of the plane, which is added with `line` as its name where it is new. Times in ps.
-pub fn add(plane: &mut XPlane, (id, line): (i64, &str), name: &str, (offset_ps, duration_ps): (i64, i64), stats: Vec<XStat>) {
+pub fn add(
+    plane: &mut XPlane,
+    (id, line): (i64, &str),
+    name: &str,
+    (offset_ps, duration_ps): (i64, i64),
+    stats: Vec<XStat>,
+) {
     let metadata_id = event_type(plane, name);
     let event = XEvent { metadata_id, data: Some(Data::OffsetPs(offset_ps)), duration_ps, stats };
     if let Some(found) = plane.lines.iter_mut().find(|found| found.id == id) {

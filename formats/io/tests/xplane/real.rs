@@ -76,7 +76,8 @@ fn kernels_of_eight_devices_are_joined_with_their_launches() {
         let mut ids = Vec::new();
         for plane in space.planes.iter().filter(|plane| wanted(&plane.name)) {
             for event in plane.lines.iter().flat_map(|line| &line.events) {
-                let stat = event.stats.iter().find(|stat| plane.stat_metadata[&stat.metadata_id].name == "correlation_id");
+                let stat =
+                    event.stats.iter().find(|stat| plane.stat_metadata[&stat.metadata_id].name == "correlation_id");
                 if let Some(crate::proto::Stat::Uint64(id)) = stat.and_then(|stat| stat.value.clone()) {
                     ids.push(id);
                 }
