@@ -1,5 +1,6 @@
 //! End-to-end tests, the synthetic-trace generator, benches, fuzz targets.
 
+pub mod archive;
 pub mod broken;
 pub mod check;
 pub mod fuzz;

@@ -16,6 +16,7 @@ mod ranks;
 mod readers;
 mod text;
 mod xplane;
+mod unwrap;
 
 pub use error::OpenError;
 pub use limits::Limits;

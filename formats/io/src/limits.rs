@@ -7,7 +7,7 @@ pub struct Limits {
     pub inflated_bytes: u64,
     /// How many times larger than the compressed bytes the inflated ones may be, beyond the first 64 MiB.
     pub ratio: u64,
-    /// Archives inside archives.
+    /// Archives and compressions inside one another.
     pub archive_depth: usize,
     /// Entries of an archive.
     pub archive_entries: usize,
@@ -24,7 +24,7 @@ impl Default for Limits {
         Self {
             inflated_bytes: 8 << 30,
             ratio: 200,
-            archive_depth: 3,
+            archive_depth: 5,
             archive_entries: 65_536,
             string_bytes: 64 << 20,
             nesting: 512,

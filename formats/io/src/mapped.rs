@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
+use std::sync::Arc;
 
 use memmap2::Mmap;
 
@@ -13,6 +14,8 @@ pub(crate) enum Bytes {
     Mapped(Mmap),
     /// Bytes in memory.
     Owned(Vec<u8>),
+    /// A stretch of others, which are not copied.
+    Slice(Arc<Bytes>, Range<usize>),
 }
 
 impl Bytes {
@@ -31,9 +34,15 @@ impl Bytes {
         Ok(Self::Owned(bytes))
     }
 
+    /// The bytes in `range` of `whole`, empty if they do not lie in it.
+    pub fn slice(whole: &Arc<Self>, range: Range<usize>) -> Self {
+        Self::Slice(Arc::clone(whole), range)
+    }
+
     pub fn heap_bytes(&self) -> usize {
         match self {
-            Self::Mapped(_) => 0,
+            // What a slice belongs to is counted once, by nobody: several slices share it.
+            Self::Mapped(_) | Self::Slice(..) => 0,
             Self::Owned(bytes) => bytes.capacity(),
         }
     }
@@ -57,6 +66,7 @@ impl Deref for Bytes {
         match self {
             Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
+            Self::Slice(whole, range) => whole.get(range.clone()).unwrap_or_default(),
         }
     }
 }

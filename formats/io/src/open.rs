@@ -1,11 +1,10 @@
 //! One door for all traces.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gapless_trace::{BuildOptions, Source, SourceId, Trace, WarningKind};
+use gapless_trace::{BuildOptions, Source, SourceId, Trace, WarningKind, Warnings};
 use rayon::prelude::*;
 
 use crate::error::Refused;
@@ -15,6 +14,7 @@ use crate::merge::merge;
 use crate::ranks::rank_in_name;
 use crate::readers::{Head, Input, READERS, ReadPart, Reader, Role};
 use crate::text::{JsonText, KeptBytes};
+use crate::unwrap::{self, Budget, Verdict};
 use crate::{OpenError, Progress, Silent, kineto, xplane};
 
 /// How to open traces.
@@ -28,14 +28,15 @@ pub struct OpenOptions {
     pub limits: Limits,
 }
 
-/// First bytes of a text that are looked at to tell whether a file in a folder is a trace.
-const SNIFFED: u64 = 1 << 20;
-
 /// The format of content that begins with `head`.
 fn reader_of(head: &[u8], path: &Path) -> Option<&'static Reader> {
-    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    let head = Head { bytes: head.get(..SNIFFED as usize).unwrap_or(head), name: &name };
+    let head = Head { bytes: head.get(..unwrap::HEAD).unwrap_or(head), name: &name_of(path) };
     READERS.iter().find(|reader| (reader.sniff)(&head))
+}
+
+/// Name of a file in lower case.
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }
 
 /// The files that `args` name: files, folders (all traces in them; where there are none, all traces in the folders
@@ -141,35 +142,27 @@ fn traces_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), OpenError> {
 /// Whether a file of a folder is something else than a trace. What cannot be told (an empty or damaged file whose
 /// name says JSON) is no stranger: it is opened, and what is wrong with it is said.
 fn is_foreign(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let name = name_of(path);
     if name.starts_with('.') {
         return true;
     }
     let is_named_so = name.ends_with(".json") || name.ends_with(".json.gz");
-    let mut head = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(SNIFFED).read_to_end(&mut head));
-    if read.is_err() {
-        return !is_named_so;
+    let Ok(bytes) = Bytes::open(path) else { return !is_named_so };
+    let inflated = unwrap::inflated_head(&bytes);
+    let (head, is_whole) = match &inflated {
+        Some((head, is_whole)) => (head.as_slice(), *is_whole),
+        None => (bytes.get(..unwrap::HEAD).unwrap_or(&bytes), bytes.len() <= unwrap::HEAD),
+    };
+    if unwrap::is_wrapped(head) {
+        return !unwrap::may_hold_trace(&name, &Arc::new(bytes), &judge);
     }
-    let mut is_cut = head.len() as u64 == SNIFFED;
-    if is_gzip(&head) {
-        let mut text = Vec::new();
-        let inflated = flate2::bufread::GzDecoder::new(head.as_slice()).take(SNIFFED).read_to_end(&mut text);
-        // The head of a longer file ends early; what came out of it is enough.
-        is_cut |= inflated.is_err() || text.len() as u64 == SNIFFED;
-        head = text;
-    }
-    if reader_of(&head, path).is_some() {
+    if reader_of(head, path).is_some() {
         return false;
     }
     let is_json = head.iter().find(|&&byte| byte > b' ').is_none_or(|&first| first == b'{' || first == b'[');
     // A whole JSON file without events is another file: a manifest, a configuration.
-    let can_tell = !head.iter().all(|&byte| byte <= b' ') && (!is_cut || !is_json);
+    let can_tell = !head.iter().all(|&byte| byte <= b' ') && (is_whole || !is_json);
     can_tell || !is_named_so
-}
-
-fn is_gzip(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0x1F, 0x8B])
 }
 
 /// Opens `paths` as one trace, one rank each, ordered by rank.
@@ -217,8 +210,7 @@ pub fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<T
     Ok(Trace::from_parts(parts, &options.build)?)
 }
 
-/// Reads one file: takes compression off, finds the format, reads, gives each part the rank of the file's name where
-/// the content says none.
+/// Reads one file: looks into archives, takes compression off, finds the format, reads.
 fn read_file(
     path: &Path,
     file: Bytes,
@@ -228,53 +220,87 @@ fn read_file(
 ) -> Result<Vec<ReadPart>, OpenError> {
     let is_on_disk = matches!(file, Bytes::Mapped(_));
     let bytes = Arc::new(file);
-    let source = Source {
-        path: path.display().to_string(),
-        file_bytes: bytes.len() as u64,
-        text_bytes: bytes.len() as u64,
-        ..Source::default()
-    };
-    let mut input = Input {
-        path: path.to_owned(),
-        file: is_on_disk.then(|| path.to_owned()),
-        bytes: Arc::clone(&bytes),
-        source,
-        limits: options.limits,
-    };
-    let read = if is_gzip(&bytes) {
-        let head = inflated_head(&bytes);
-        match reader_of(&head, path) {
-            // Text of this format is parsed while it is inflated.
-            None => read_kineto_gzip(&input, kept, progress),
-            Some(reader) if reader.id == "kineto" => read_kineto_gzip(&input, kept, progress),
-            Some(reader) => inflate(&input).and_then(|text| {
-                input.source.text_bytes = text.len() as u64;
-                input.bytes = Arc::new(Bytes::Owned(text));
-                input.file = None;
-                read_as(reader, &mut input, ", gzip", progress)
-            }),
-        }
-    } else {
-        match reader_of(&bytes, path) {
-            Some(reader) => read_as(reader, &mut input, "", progress),
-            // It is the format of most files; what is wrong with this one is best said by its reader.
-            None => match READERS.iter().find(|reader| reader.id == "kineto") {
-                Some(reader) => read_as(reader, &mut input, "", progress),
-                None => Err(Refused::format(0, "no format is known")),
+    let file_bytes = bytes.len() as u64;
+    let entries = unwrap::contents(&name_of(path), &bytes, &options.limits, &judge, progress)
+        .map_err(|refused| refused.at(path))?;
+    let is_archive = entries.iter().any(|entry| entry.name.is_some());
+    let is_only = entries.len() == 1;
+    let mut parts = Vec::new();
+    let mut unread: Vec<(PathBuf, Refused, Warnings)> = Vec::new();
+    for entry in entries {
+        let is_whole_file = is_on_disk && entry.wrappers.is_empty();
+        let place = entry.name.as_ref().map_or_else(|| path.to_owned(), |name| path.join(name));
+        let mut input = Input {
+            file: is_whole_file.then(|| path.to_owned()),
+            source: Source {
+                path: place.display().to_string(),
+                file_bytes: if is_archive { entry.bytes.len() as u64 } else { file_bytes },
+                text_bytes: entry.bytes.len() as u64,
+                ..Source::default()
             },
+            path: place,
+            bytes: entry.bytes,
+            limits: options.limits,
+        };
+        let wrapped: String = entry.wrappers.iter().map(|wrapper| format!(", {wrapper}")).collect();
+        let read = if entry.is_gzip {
+            read_kineto_gzip(&input, &wrapped, kept, &entry.budget, progress)
+        } else {
+            // It is the format of most files; what is wrong with an unknown one is best said by its reader.
+            let kineto = || READERS.iter().find(|reader| reader.id == "kineto");
+            match reader_of(&input.bytes, &input.path).or_else(kineto) {
+                Some(reader) => read_as(reader, &mut input, &wrapped, progress),
+                None => Err(Refused::format(0, "no format is known")),
+            }
+        };
+        match read {
+            Ok(mut read) => {
+                if let Some(first) = read.first_mut() {
+                    first.part.warnings.merge(entry.warnings);
+                }
+                let own_name = rank_in_name(&input.path);
+                take_rank_of_name(&mut read, own_name.or_else(|| rank_in_name(path).filter(|_| is_only)), options);
+                parts.extend(read);
+            }
+            Err(refused @ Refused::Format { .. }) if is_archive => unread.push((input.path, refused, entry.warnings)),
+            Err(refused) => return Err(refused.at(&input.path)),
         }
+    }
+    let Some(first) = parts.first_mut() else {
+        let (place, refused, _) = unread
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| (path.to_owned(), Refused::format(0, "there is no trace in it"), Warnings::default()));
+        return Err(refused.at(&place));
     };
-    let mut parts = read.map_err(|refused| refused.at(path))?;
-    // A rank that the user gives needs no guess, and several ranks of one file have not its name's.
+    for (place, refused, warnings) in unread {
+        first.part.warnings.merge(warnings);
+        let detail = refused.at(&place).to_string();
+        first.part.warnings.add(WarningKind::EntryUnreadable, SourceId(0), None, &detail);
+    }
+    Ok(parts)
+}
+
+/// What the readers make of the beginning of a content.
+fn judge(head: &[u8], name: &str) -> Verdict {
+    match reader_of(head, Path::new(name)) {
+        Some(reader) if reader.id == "kineto" => Verdict::TraceInGzip,
+        Some(_) => Verdict::Trace,
+        None => Verdict::Foreign,
+    }
+}
+
+/// Gives a part the rank of its file's name where the content says none. A rank that the user gives needs no guess,
+/// and several ranks of one file have not its name's.
+fn take_rank_of_name(parts: &mut [ReadPart], rank: Option<u32>, options: &OpenOptions) {
     let mut mains = parts.iter_mut().filter(|read| options.ranks.is_none() || read.role == Role::Companion);
     if let (Some(read), None) = (mains.next(), mains.next())
         && read.part.info.rank.is_none()
-        && let Some(rank) = rank_in_name(path)
+        && let Some(rank) = rank
     {
         read.part.info.rank = Some(rank);
         read.part.warnings.add(WarningKind::RankAssumed, SourceId(0), None, &format!("rank {rank}"));
     }
-    Ok(parts)
 }
 
 fn read_as(
@@ -287,29 +313,19 @@ fn read_as(
     (reader.read)(input, progress)
 }
 
-fn read_kineto_gzip(input: &Input, kept: &KeptBytes, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {
+/// Text of this format is parsed while it is inflated.
+fn read_kineto_gzip(
+    input: &Input,
+    wrapped: &str,
+    kept: &KeptBytes,
+    budget: &Budget,
+    progress: &dyn Progress,
+) -> Result<Vec<ReadPart>, Refused> {
     let mut part = input.part();
-    part.source.format = "Kineto or Chrome JSON, gzip".to_owned();
-    let kept = kineto::read_gzip(&input.bytes, Arc::clone(kept), &mut part, progress)?;
+    part.source.format = format!("Kineto or Chrome JSON{wrapped}");
+    let kept = kineto::read_gzip(&input.bytes, Arc::clone(kept), &mut part, budget, &input.limits, progress)?;
     part.args = Arc::new(JsonText::of_gzip(kept, Arc::clone(&input.bytes)));
     Ok(vec![part.into()])
-}
-
-/// The first bytes of a gzip file's content.
-fn inflated_head(bytes: &[u8]) -> Vec<u8> {
-    let mut head = Vec::new();
-    // Damage further on is for the reader to say; what came out of it is enough here.
-    let _ = flate2::bufread::MultiGzDecoder::new(bytes).take(SNIFFED).read_to_end(&mut head);
-    head
-}
-
-fn inflate(input: &Input) -> Result<Vec<u8>, Refused> {
-    let mut text = Vec::new();
-    let limit = input.limits.inflated_bytes;
-    let read =
-        flate2::bufread::MultiGzDecoder::new(input.bytes.as_ref().as_ref()).take(limit + 1).read_to_end(&mut text);
-    read.map_err(|error| Refused::format(0, format!("the gzip stream is damaged: {error}")))?;
-    Ok(text)
 }
 
 /// Progress of several files read at once, as one.

@@ -96,7 +96,7 @@ pub(crate) const READERS: &[Reader] = &[
 
 fn read_kineto(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {
     let mut part = input.part();
-    kineto::read_text(&input.bytes, &mut part, progress)?;
+    kineto::read_text(&input.bytes, &mut part, &input.limits, progress)?;
     part.args = Arc::new(JsonText::Plain(Arc::clone(&input.bytes)));
     Ok(vec![part.into()])
 }

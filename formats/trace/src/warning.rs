@@ -105,6 +105,9 @@ warning_kinds! {
     UnknownId, Repaired, "unknown_id", "an interned id was never defined; the number stands in its place";
     NoClock, Lost, "no_clock", "a packet counts time on a clock that was never related to the others";
     EntrySkipped, Note, "entry_skipped", "an entry of the archive is no trace and was skipped";
+    EntryUnreadable, Lost, "entry_unreadable", "an entry of the archive cannot be read (encrypted, or compressed in a way that is not known)";
+    ArchiveDamaged, Lost, "archive_damaged", "the archive is damaged or cut off; everything before the damage is kept";
+    TooDeep, Lost, "too_deep", "an event holds values nested deeper than the limit and was skipped; --limit nesting=N raises it";
     TableMissing, Note, "table_missing", "a table or column that this reader knows is not in the file";
     SumOfEvents, Lost, "sum_of_events", "an entry sums up several events without their times; it has no place on a time line";
     RecorderMessage, Note, "recorder_message", "the recorder itself reports an error or a warning";

@@ -79,11 +79,11 @@ pub(crate) struct EventParser<'a> {
 }
 
 impl<'a> EventParser<'a> {
-    pub fn new(bytes: &'a [u8], at: usize, base: u64, text: Text) -> Self {
+    pub fn new(bytes: &'a [u8], at: usize, base: u64, text: Text, nesting: usize) -> Self {
         let mut chunk = RawChunk::default();
         let id = chunk.strings.intern("");
         Self {
-            cursor: Cursor::new(bytes, at),
+            cursor: Cursor::new(bytes, at).with_nesting(nesting),
             chunk,
             base,
             text,
@@ -101,6 +101,9 @@ impl<'a> EventParser<'a> {
 
     /// Where the list of events ends, if that is after `from`; looked for once.
     pub fn list_end_after(&mut self, from: usize) -> Option<usize> {
+        if self.text == Text::Window {
+            return None;
+        }
         let bytes = self.cursor.bytes;
         self.list_end.get_or_insert_with(|| list_end(bytes)).filter(|&end| end > from)
     }

@@ -12,11 +12,13 @@ use gapless_trace::{RawChunk, SourceId, TracePart, WarningKind};
 
 use super::finish;
 use super::header::{Head, find_events};
-use super::pieces::{End, Events, Text, parse_events};
+use super::pieces::{End, Events, Text, parse_events, too_long, within_events};
 use super::resync::next_event;
 use crate::Progress;
 use crate::error::Refused;
+use crate::limits::Limits;
 use crate::text::{KeptBytes, KeptText};
+use crate::unwrap::Budget;
 
 /// Bytes of inflated text per block.
 const BLOCK: usize = 8 << 20;
@@ -40,24 +42,27 @@ pub(crate) fn read_gzip(
     file: &[u8],
     in_all: KeptBytes,
     part: &mut TracePart,
+    budget: &Budget,
+    limits: &Limits,
     progress: &dyn Progress,
 ) -> Result<KeptText, Refused> {
     // The last four bytes of a gzip file say how long its text is (modulo 4 GiB, of its last member).
     let length = file.last_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
     let mut kept = KeptText::new(in_all, length as usize);
-    let outcome = match read_blocks(file, &mut kept, progress)? {
+    let outcome = match read_blocks(file, &mut kept, budget, limits, progress)? {
         Some(outcome) => outcome,
         None => {
             kept.clear();
-            read_serially(file, &mut kept, progress)?
+            read_serially(file, &mut kept, budget, limits, progress)?
         }
     };
+    within_events(outcome.events.chunks.iter().map(|chunk| chunk.file_events).sum(), limits)?;
     if let Some(reason) = outcome.damage {
         part.warnings.add(WarningKind::GzipDamaged, SourceId(0), Some(outcome.text_bytes), &reason);
     }
     part.warnings.merge(outcome.warnings);
     part.source.text_bytes = outcome.text_bytes;
-    finish(&outcome.tail, outcome.tail_base, outcome.head, outcome.events, part)?;
+    finish(&outcome.tail, outcome.tail_base, outcome.head, outcome.events, part, limits)?;
     Ok(kept)
 }
 
@@ -93,7 +98,13 @@ fn fill(
     (length, false)
 }
 
-fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Result<Option<Outcome>, Refused> {
+fn read_blocks(
+    file: &[u8],
+    kept: &mut KeptText,
+    budget: &Budget,
+    limits: &Limits,
+    progress: &dyn Progress,
+) -> Result<Option<Outcome>, Refused> {
     let mut decoder = MultiGzDecoder::new(file);
     let parsed: Mutex<Vec<Parsed>> = Mutex::new(Vec::new());
     let texts: Mutex<&mut KeptText> = Mutex::new(kept);
@@ -105,7 +116,10 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
     let mut warnings = gapless_trace::Warnings::default();
     let pool: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
     let (parsed_ref, texts_ref, in_flight_ref, pool_ref) = (&parsed, &texts, &in_flight, &pool);
-    let inflated = rayon::in_place_scope(|scope| -> Result<(), Refused> {
+    let nesting = limits.nesting;
+    let events = AtomicU64::new(0);
+    let events_ref = &events;
+    let fits_blocks = rayon::in_place_scope(|scope| -> Result<bool, Refused> {
         let mut carry: Vec<u8> = Vec::new();
         let mut base = 0u64;
         let mut index = 0usize;
@@ -126,15 +140,20 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
             let (length, ended) = fill(&mut decoder, buffer.get_mut(..room).unwrap_or_default(), have, &mut damage);
             let text = buffer.get(..length).unwrap_or_default();
             total_text.fetch_add((length - have) as u64, Ordering::Relaxed);
+            budget.inflate(length - have)?;
+            within_events(events_ref.load(Ordering::Relaxed), limits)?;
             progress.done((file.len() - decoder.get_ref().len()) as u64);
             let mut start = 0;
             if head.is_none() {
-                match find_events(text, &mut warnings) {
+                match find_events(text, nesting, &mut warnings) {
                     Ok(found) => {
                         start = found.events_at;
                         head = Some(found);
                     }
-                    Err(none) if ended || none.is_final || length > LONGEST_HEAD => {
+                    Err(none) if !ended && !none.is_final && length >= limits.string_bytes => {
+                        return Err(too_long(none.offset as u64, limits));
+                    }
+                    Err(none) if ended || none.is_final => {
                         let reason = match &damage {
                             Some(damage) => format!("{}; the gzip stream is damaged: {damage}", none.reason),
                             None => none.reason,
@@ -151,7 +170,10 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
             }
             let cut = if ended { None } else { cut_of(text, start) };
             if cut.is_none() && !ended {
-                // One event fills the block: go on until its end is here.
+                // One event fills the block: go on until its end is here, or read on without cutting blindly.
+                if length >= limits.string_bytes.max(BLOCK) {
+                    return Ok(false);
+                }
                 carry = text.to_vec();
                 if index == 0 {
                     head = None;
@@ -167,7 +189,8 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
             let job = move || {
                 let bytes = buffer.get(..length).unwrap_or_default();
                 let text = if cut.is_some() { Text::Partial } else { Text::Whole };
-                let (chunk, end) = parse_events(bytes, start, cut.unwrap_or(usize::MAX), here, text);
+                let (chunk, end) = parse_events(bytes, start, cut.unwrap_or(usize::MAX), here, text, nesting);
+                events_ref.fetch_add(chunk.file_events, Ordering::Relaxed);
                 let tail = if cut.is_none() { bytes.to_vec() } else { Vec::new() };
                 if let Ok(mut parsed) = parsed_ref.lock() {
                     parsed.push(Parsed { index: number, chunk, end, cut, base: here, tail });
@@ -186,11 +209,13 @@ fn read_blocks(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Res
                 job();
             }
             if ended {
-                return Ok(());
+                return Ok(true);
             }
         }
     });
-    inflated?;
+    if !fits_blocks? {
+        return Ok(None);
+    }
     let mut parsed = parsed.into_inner().unwrap_or_default();
     parsed.sort_by_key(|block| block.index);
     // Every block but the last must have ended exactly at its cut.
@@ -227,14 +252,18 @@ fn cut_of(buffer: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// A header that is longer than this is none.
-const LONGEST_HEAD: usize = 64 << 20;
 /// An event that is longer than this is damaged.
 const LONGEST_EVENT: usize = 64 << 20;
 
 /// One thread: parse what is there, keep what is not whole, inflate more. For texts whose blocks cannot be cut
 /// blindly: damaged ones, and those with events inside events.
-fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> Result<Outcome, Refused> {
+fn read_serially(
+    file: &[u8],
+    kept: &mut KeptText,
+    budget: &Budget,
+    limits: &Limits,
+    progress: &dyn Progress,
+) -> Result<Outcome, Refused> {
     let mut decoder = MultiGzDecoder::new(file);
     let mut damage = None;
     let mut warnings = gapless_trace::Warnings::default();
@@ -243,6 +272,7 @@ fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> R
     let mut head: Option<Head> = None;
     let mut chunks = Vec::new();
     let mut ended = false;
+    let mut events = 0u64;
     // What was broken with this much text after it is damaged; before, it may only be cut off.
     let mut enough = BLOCK;
     loop {
@@ -255,19 +285,23 @@ fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> R
             let (length, at_end) = fill(&mut decoder, &mut buffer, have, &mut damage);
             buffer.truncate(length);
             text_bytes += (length - have) as u64;
+            budget.inflate(length - have)?;
             progress.done((file.len() - decoder.get_ref().len()) as u64);
             ended = at_end;
         }
         let mut start = 0;
         if head.is_none() {
             let mut found_warnings = gapless_trace::Warnings::default();
-            match find_events(&buffer, &mut found_warnings) {
+            match find_events(&buffer, limits.nesting, &mut found_warnings) {
                 Ok(found) => {
                     start = found.events_at;
                     head = Some(found);
                     warnings.merge(found_warnings);
                 }
-                Err(none) if ended || none.is_final || buffer.len() > LONGEST_HEAD => {
+                Err(none) if !ended && !none.is_final && buffer.len() >= limits.string_bytes => {
+                    return Err(too_long(none.offset as u64, limits));
+                }
+                Err(none) if ended || none.is_final => {
                     return Err(Refused::Format { offset: none.offset as u64, reason: none.reason });
                 }
                 Err(_) => continue,
@@ -280,7 +314,13 @@ fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> R
             Some(next) if is_damaged => (Text::Whole, next),
             _ => (Text::Partial, usize::MAX),
         };
-        let (chunk, end) = parse_events(&buffer, start, stop, base, text);
+        let (chunk, end) = parse_events(&buffer, start, stop, base, text, limits.nesting);
+        events += chunk.file_events;
+        within_events(events, limits)?;
+        let is_stuck = matches!(end, End::Broken(0) | End::Text(Some(0)));
+        if is_stuck && !ended && buffer.len() >= limits.string_bytes.max(BLOCK) {
+            return Err(too_long(base, limits));
+        }
         let next = match end {
             End::At(at) => at,
             End::Broken(at) => {
@@ -295,8 +335,11 @@ fn read_serially(file: &[u8], kept: &mut KeptText, progress: &dyn Progress) -> R
             End::Text(_) | End::List(_) => {
                 chunks.push(chunk);
                 if !ended {
-                    // The fields after the list.
-                    damage = decoder.read_to_end(&mut buffer).err().map(|error| error.to_string()).or(damage);
+                    // The fields after the list, as far as they are looked at.
+                    let before = buffer.len();
+                    let rest = decoder.by_ref().take(limits.string_bytes as u64).read_to_end(&mut buffer);
+                    damage = rest.err().map(|error| error.to_string()).or(damage);
+                    budget.inflate(buffer.len() - before)?;
                     text_bytes = base + buffer.len() as u64;
                 }
                 kept.keep(base, &buffer);

@@ -6,6 +6,7 @@ use memchr::memmem;
 use super::event::header_value;
 use super::scan::Cursor;
 use super::text::decode;
+use crate::limits::Limits;
 
 /// Where the events are.
 pub(crate) struct Head {
@@ -25,9 +26,10 @@ pub(crate) struct NoEvents {
     pub is_final: bool,
 }
 
-/// Finds the list of events. `bytes` must hold the head; `is_whole` says that nothing follows it.
-pub(crate) fn find_events(bytes: &[u8], warnings: &mut Warnings) -> Result<Head, NoEvents> {
-    let mut cursor = Cursor::new(bytes, if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 });
+/// Finds the list of events. `bytes` must hold the head; values nested deeper than `nesting` make it unreadable.
+pub(crate) fn find_events(bytes: &[u8], nesting: usize, warnings: &mut Warnings) -> Result<Head, NoEvents> {
+    let start = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+    let mut cursor = Cursor::new(bytes, start).with_nesting(nesting);
     cursor.skip_space();
     if cursor.is_at_end() {
         return Err(NoEvents { offset: 0, reason: "the file is empty".to_owned(), is_final: false });
@@ -100,15 +102,25 @@ fn recover(bytes: &[u8], from: usize, fields: Args, warnings: &mut Warnings) -> 
     Err(NoEvents { offset: from, reason, is_final: false })
 }
 
-/// Reads the fields after the list, whose closing bracket stands at `at`.
-pub(crate) fn read_tail(bytes: &[u8], at: usize, base: u64, head: &mut Head, warnings: &mut Warnings) {
-    let mut cursor = Cursor::new(bytes, at + 1);
+/// Reads the fields after the list, whose closing bracket stands at `at`, as far as `limits` allow.
+pub(crate) fn read_tail(bytes: &[u8], at: usize, base: u64, head: &mut Head, limits: &Limits, warnings: &mut Warnings) {
+    let whole = bytes.len();
+    let bytes = bytes.get(..at.saturating_add(limits.string_bytes)).unwrap_or(bytes);
+    let is_whole = bytes.len() == whole;
+    let mut cursor = Cursor::new(bytes, at + 1).with_nesting(limits.nesting);
     let place = |cursor: &Cursor<'_>| Some(base + cursor.at as u64);
     loop {
         cursor.skip_space();
         match cursor.peek() {
             0 if cursor.is_at_end() => {
-                if !head.is_bare {
+                if !is_whole {
+                    warnings.add(
+                        WarningKind::HeaderUnreadable,
+                        SourceId(0),
+                        place(&cursor),
+                        "longer than the limit of strings",
+                    );
+                } else if !head.is_bare {
                     warnings.add(WarningKind::MissingEnd, SourceId(0), place(&cursor), "");
                 }
                 return;
@@ -117,7 +129,12 @@ pub(crate) fn read_tail(bytes: &[u8], at: usize, base: u64, head: &mut Head, war
             b'"' if !head.is_bare => {
                 let before = place(&cursor);
                 if field(&mut cursor, &mut head.fields).is_none() {
-                    warnings.add(WarningKind::HeaderUnreadable, SourceId(0), before, "");
+                    let why = match (cursor.is_too_deep, is_whole) {
+                        (true, _) => "nested deeper than the limit",
+                        (false, false) => "longer than the limit of strings",
+                        (false, true) => "",
+                    };
+                    warnings.add(WarningKind::HeaderUnreadable, SourceId(0), before, why);
                     return;
                 }
             }

@@ -20,8 +20,9 @@ use gapless_trace::{SourceId, TracePart, WarningKind};
 
 use crate::Progress;
 use crate::error::Refused;
+use crate::limits::Limits;
 use header::{Head, find_events, interpret, read_tail};
-use pieces::{End, Events, parse_all};
+use pieces::{End, Events, parse_all, too_long};
 
 pub(crate) use args::parse_object;
 pub(crate) use gzip::read_gzip;
@@ -42,18 +43,36 @@ pub(crate) fn sniff(head: &[u8]) -> bool {
 }
 
 /// Reads plain text into `part`: chunks, header, warnings.
-pub(crate) fn read_text(bytes: &[u8], part: &mut TracePart, progress: &dyn Progress) -> Result<(), Refused> {
-    let head = find_events(bytes, &mut part.warnings)
-        .map_err(|none| Refused::Format { offset: none.offset as u64, reason: none.reason })?;
-    let events = parse_all(bytes, head.events_at, progress).ok_or(Refused::Cancelled)?;
-    finish(bytes, 0, head, events, part)
+pub(crate) fn read_text(
+    bytes: &[u8],
+    part: &mut TracePart,
+    limits: &Limits,
+    progress: &dyn Progress,
+) -> Result<(), Refused> {
+    // What stands before the events is no longer than a string may be.
+    let window = bytes.get(..limits.string_bytes).unwrap_or(bytes);
+    let is_whole = window.len() == bytes.len();
+    let head =
+        find_events(window, limits.nesting, &mut part.warnings).map_err(|none| match is_whole || none.is_final {
+            true => Refused::format(none.offset as u64, none.reason),
+            false => too_long(none.offset as u64, limits),
+        })?;
+    let events = parse_all(bytes, head.events_at, limits, progress)?;
+    finish(bytes, 0, head, events, part, limits)
 }
 
 /// Reads what follows the events and fills `part`. `tail` begins at `base` in the source and holds the list's end.
-fn finish(tail: &[u8], base: u64, mut head: Head, events: Events, part: &mut TracePart) -> Result<(), Refused> {
+fn finish(
+    tail: &[u8],
+    base: u64,
+    mut head: Head,
+    events: Events,
+    part: &mut TracePart,
+    limits: &Limits,
+) -> Result<(), Refused> {
     let is_bare = head.is_bare;
     match events.end {
-        End::List(at) => read_tail(tail, at, base, &mut head, &mut part.warnings),
+        End::List(at) => read_tail(tail, at, base, &mut head, limits, &mut part.warnings),
         End::Text(Some(at)) => {
             part.warnings.add(WarningKind::Truncated, SourceId(0), Some(base + at as u64), "");
         }
@@ -66,6 +85,14 @@ fn finish(tail: &[u8], base: u64, mut head: Head, events: Events, part: &mut Tra
     part.chunks = events.chunks;
     part.info = interpret(head.fields, &mut part.warnings);
     let found_nothing = part.source.file_events == 0;
+    let too_deep: u64 = part.chunks.iter().map(|chunk| chunk.warnings.count(WarningKind::TooDeep)).sum();
+    if found_nothing && too_deep > 0 {
+        return Err(Refused::Limit {
+            what: format!("values are nested more than {} deep in each of its events", limits.nesting),
+            limit: limits.nesting.to_string(),
+            flag: format!("nesting={}", limits.nesting.saturating_mul(100)),
+        });
+    }
     if is_bare && found_nothing {
         return Err(Refused::Format {
             offset: 0,

@@ -5,14 +5,15 @@
 
 use super::bytes::{flat_object_end, quote_or_backslash};
 
-/// Deepest nesting of a value that is followed.
-pub(crate) const MAX_DEPTH: u32 = 512;
-
 /// A cursor over `bytes`.
 #[derive(Clone)]
 pub(crate) struct Cursor<'a> {
     pub bytes: &'a [u8],
     pub at: usize,
+    /// Deepest nesting of a value that is followed. Following costs no stack: it is a limit on what makes sense.
+    pub nesting: u32,
+    /// Whether a value was given up because it is nested deeper.
+    pub is_too_deep: bool,
 }
 
 /// A string as it stands in the text, without its quotes.
@@ -40,7 +41,12 @@ pub(crate) enum Nanos {
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at }
+        Self { bytes, at, nesting: u32::MAX, is_too_deep: false }
+    }
+
+    /// The same with a limit on nesting.
+    pub fn with_nesting(self, nesting: usize) -> Self {
+        Self { nesting: u32::try_from(nesting).unwrap_or(u32::MAX), ..self }
     }
 
     /// The byte here; 0 at the end.
@@ -144,7 +150,8 @@ impl<'a> Cursor<'a> {
                 }
                 b'{' | b'[' => {
                     depth += 1;
-                    if depth > MAX_DEPTH {
+                    if depth > self.nesting {
+                        self.is_too_deep = true;
                         return None;
                     }
                 }
@@ -388,8 +395,10 @@ mod tests {
                 text.ends_with(['3', 'l'])
             );
         }
-        let deep = "[".repeat(MAX_DEPTH as usize + 1);
-        assert_eq!(Cursor::new(deep.as_bytes(), 0).skip_value(), None);
+        let deep = format!("{}{}", "[".repeat(513), "]".repeat(513));
+        assert_eq!(Cursor::new(deep.as_bytes(), 0).skip_value(), Some(()));
+        let mut limited = Cursor::new(deep.as_bytes(), 0).with_nesting(512);
+        assert_eq!((limited.skip_value(), limited.is_too_deep), (None, true));
     }
 
     #[test]

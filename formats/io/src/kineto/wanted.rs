@@ -78,7 +78,7 @@ impl<'a> EventParser<'a> {
             matches!(after.peek(), b',' | b'}')
         };
         if ok.is_none() || !closes(&self.cursor) {
-            if self.text == Text::Partial {
+            if self.text == Text::Partial || self.cursor.is_too_deep {
                 return None;
             }
             // A quote that is not escaped turns the rest inside out: take the last braces before the next event.
