@@ -7,5 +7,6 @@ pub mod fuzz;
 pub mod measure;
 pub mod open;
 pub mod oracle;
+pub mod python;
 pub mod replicate;
 pub mod synth;

@@ -10,6 +10,7 @@ mod limits;
 mod mapped;
 mod merge;
 mod open;
+pub mod parquet;
 pub mod perfetto;
 mod progress;
 mod ranks;

@@ -307,6 +307,12 @@ impl Trace {
         Some(self.copy_bytes.get(index)?.1)
     }
 
+    /// Bytes of all copies and fills whose file says so, sorted by event.
+    #[must_use]
+    pub fn copies(&self) -> &[(EventId, u64)] {
+        &self.copy_bytes
+    }
+
     /// Whether an event has arguments.
     #[must_use]
     pub fn has_args(&self, event: EventId) -> bool {
