@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No path matched.
-    #[error(
-        "no trace file found at {what}; give a file, a folder that holds traces, or a quoted pattern"
-    )]
+    #[error("no trace file found at {what}; give a file, a folder that holds traces, or a quoted pattern")]
     NothingFound {
         /// What was asked for.
         what: String,

@@ -9,7 +9,7 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::mapped::Bytes;
 use crate::text::JsonText;
-use crate::{Progress, kineto};
+use crate::{Progress, kineto, nsys};
 
 /// The beginning of a file, for telling formats apart.
 pub(crate) struct Head<'a> {
@@ -89,12 +89,10 @@ pub(crate) struct Reader {
 }
 
 /// All formats. The first whose `sniff` says yes reads the file.
-pub(crate) const READERS: &[Reader] = &[Reader {
-    id: "kineto",
-    name: "Kineto or Chrome JSON",
-    sniff: |head| kineto::sniff(head.bytes),
-    read: read_kineto,
-}];
+pub(crate) const READERS: &[Reader] = &[
+    Reader { id: "nsys", name: "Nsight Systems SQLite", sniff: nsys::sniff, read: nsys::read },
+    Reader { id: "kineto", name: "Kineto or Chrome JSON", sniff: |head| kineto::sniff(head.bytes), read: read_kineto },
+];
 
 fn read_kineto(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {
     let mut part = input.part();

@@ -106,6 +106,9 @@ warning_kinds! {
     NoClock, Lost, "no_clock", "a packet counts time on a clock that was never related to the others";
     EntrySkipped, Note, "entry_skipped", "an entry of the archive is no trace and was skipped";
     TableMissing, Note, "table_missing", "a table or column that this reader knows is not in the file";
+    TableDamaged, Lost, "table_damaged", "pages of a table are damaged or missing; the rows before the damage are kept";
+    TableLeftOut, Lost, "table_left_out", "a table or column that is computed, not stored, was not read: it would run what the file says";
+    RecorderMessage, Note, "recorder_message", "the profiler reported a problem while it recorded";
     MetadataUnused, Note, "metadata_unused", "a metadata event that has no place in the model was skipped";
 }
 
