@@ -9,6 +9,7 @@ mod kineto;
 mod limits;
 mod mapped;
 mod merge;
+mod nsys;
 mod open;
 pub mod parquet;
 pub mod perfetto;

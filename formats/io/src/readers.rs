@@ -9,7 +9,7 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::mapped::Bytes;
 use crate::text::JsonText;
-use crate::{Progress, kineto, xplane};
+use crate::{Progress, kineto, nsys, xplane};
 
 /// The beginning of a file, for telling formats apart.
 pub(crate) struct Head<'a> {
@@ -92,6 +92,7 @@ pub(crate) struct Reader {
 pub(crate) const READERS: &[Reader] = &[
     Reader { id: "kineto", name: "Kineto or Chrome JSON", sniff: |head| kineto::sniff(head.bytes), read: read_kineto },
     Reader { id: "xplane", name: xplane::FORMAT, sniff: xplane::sniff, read: xplane::read },
+    Reader { id: "nsys", name: "Nsight Systems SQLite", sniff: nsys::sniff, read: nsys::read },
 ];
 
 fn read_kineto(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {

@@ -111,6 +111,8 @@ warning_kinds! {
     TableMissing, Note, "table_missing", "a table or column that this reader knows is not in the file";
     SumOfEvents, Lost, "sum_of_events", "an entry sums up several events without their times; it has no place on a time line";
     RecorderMessage, Note, "recorder_message", "the recorder itself reports an error or a warning";
+    TableDamaged, Lost, "table_damaged", "pages of a table are damaged or missing; the rows before the damage are kept";
+    TableLeftOut, Lost, "table_left_out", "a table or column that is computed, not stored, was not read: it would run what the file says";
     MetadataUnused, Note, "metadata_unused", "a metadata event that has no place in the model was skipped";
 }
 
