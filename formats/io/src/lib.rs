@@ -4,12 +4,16 @@
 //! [`Trace`](gapless_trace::Trace). Nothing that a file contains can make it panic, run or write anything.
 
 mod args_arena;
+mod collapsed;
+mod cpu_samples;
 mod error;
 mod kineto;
 mod limits;
 mod mapped;
 mod merge;
 mod open;
+mod perf_data;
+mod perf_script;
 pub mod perfetto;
 mod progress;
 mod ranks;
