@@ -4,6 +4,8 @@
 //! [`Trace`](gapless_trace::Trace). Nothing that a file contains can make it panic, run or write anything.
 
 mod args_arena;
+mod collapsed;
+mod cpu_samples;
 mod error;
 mod kineto;
 mod limits;
@@ -12,6 +14,8 @@ mod merge;
 mod nsys;
 mod open;
 pub mod parquet;
+mod perf_data;
+mod perf_script;
 pub mod perfetto;
 mod progress;
 mod ranks;

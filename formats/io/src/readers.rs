@@ -9,7 +9,7 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::mapped::Bytes;
 use crate::text::JsonText;
-use crate::{Progress, kineto, nsys, xplane};
+use crate::{Progress, collapsed, kineto, nsys, perf_data, perf_script, xplane};
 
 /// The beginning of a file, for telling formats apart.
 pub(crate) struct Head<'a> {
@@ -93,6 +93,10 @@ pub(crate) const READERS: &[Reader] = &[
     Reader { id: "kineto", name: "Kineto or Chrome JSON", sniff: |head| kineto::sniff(head.bytes), read: read_kineto },
     Reader { id: "xplane", name: xplane::FORMAT, sniff: xplane::sniff, read: xplane::read },
     Reader { id: "nsys", name: "Nsight Systems SQLite", sniff: nsys::sniff, read: nsys::read },
+    Reader { id: "perf_data", name: "perf.data", sniff: perf_data::sniff, read: perf_data::read },
+    Reader { id: "perf_script", name: "perf script", sniff: perf_script::sniff, read: perf_script::read },
+    // Any text of lines that end in numbers: after all others.
+    Reader { id: "collapsed", name: "collapsed stacks", sniff: collapsed::sniff, read: collapsed::read },
 ];
 
 fn read_kineto(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {

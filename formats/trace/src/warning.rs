@@ -99,6 +99,7 @@ warning_kinds! {
     RankAssumed, Note, "rank_assumed", "the file does not say its rank; it was taken from the file's name";
     CompanionLeftOut, Lost, "companion_left_out", "a rank has more than 15 further files, or a text beyond 64 GiB; this file was left out";
     JoinMissed, Note, "join_missed", "an operator of the execution trace has no event in the trace of its rank";
+    FractionCut, Repaired, "fraction_cut", "a count has a fraction; it was cut to a whole number";
     NoTimes, Note, "no_times", "the file has no times; positions show the order of its entries, lengths are nominal";
     PacketLost, Lost, "packet_lost", "the recorder lost data before this packet";
     UnknownPacket, Note, "unknown_packet", "a kind of packet or record that has no place in the model was skipped";
