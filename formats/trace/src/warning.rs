@@ -96,7 +96,7 @@ warning_kinds! {
     CounterNotNumeric, Lost, "counter_not_numeric", "a counter value is not a number";
     MixedClocks, Note, "mixed_clocks", "some ranks name their clock base and some do not; they cannot be compared in time";
     GzipDamaged, Lost, "gzip_damaged", "the compressed file is damaged; everything before the damage is kept";
-    RankAssumed, Note, "rank_assumed", "the file does not say its rank; it was taken from the file's name";
+    RankAssumed, Note, "rank_assumed", "the file does not say its rank; it was assumed";
     CompanionLeftOut, Lost, "companion_left_out", "a rank has more than 15 further files, or a text beyond 64 GiB; this file was left out";
     JoinMissed, Note, "join_missed", "an operator of the execution trace has no event in the trace of its rank";
     FractionCut, Repaired, "fraction_cut", "a count has a fraction; it was cut to a whole number";
