@@ -9,7 +9,7 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::mapped::Bytes;
 use crate::text::JsonText;
-use crate::{Progress, collapsed, kineto, nsys, perf_data, perf_script, xplane};
+use crate::{Progress, collapsed, kineto, nsys, perf_data, perf_script, perfetto, xplane};
 
 /// The beginning of a file, for telling formats apart.
 pub(crate) struct Head<'a> {
@@ -91,6 +91,7 @@ pub(crate) struct Reader {
 /// All formats. The first whose `sniff` says yes reads the file.
 pub(crate) const READERS: &[Reader] = &[
     Reader { id: "kineto", name: "Kineto or Chrome JSON", sniff: |head| kineto::sniff(head.bytes), read: read_kineto },
+    Reader { id: "perfetto", name: "Perfetto protobuf", sniff: perfetto::sniff, read: perfetto::read },
     Reader { id: "xplane", name: xplane::FORMAT, sniff: xplane::sniff, read: xplane::read },
     Reader { id: "nsys", name: "Nsight Systems SQLite", sniff: nsys::sniff, read: nsys::read },
     Reader { id: "perf_data", name: "perf.data", sniff: perf_data::sniff, read: perf_data::read },

@@ -114,6 +114,12 @@ warning_kinds! {
     RecorderMessage, Note, "recorder_message", "the recorder itself reports an error or a warning";
     TableDamaged, Lost, "table_damaged", "pages of a table are damaged or missing; the rows before the damage are kept";
     TableLeftOut, Lost, "table_left_out", "a table or column that is computed, not stored, was not read: it would run what the file says";
+    MalformedPacket, Lost, "malformed_packet", "bytes that are no packet, or a packet whose fields are broken, were skipped";
+    NoSequence, Lost, "no_sequence", "a track event without a packet sequence was dropped";
+    StateLost, Lost, "state_lost", "a packet that needs the names told before it was dropped: they were lost, or never told";
+    UndeclaredTrack, Repaired, "undeclared_track", "an event lies on a track that the file does not describe; its number stands for its name";
+    UndeclaredCounter, Lost, "undeclared_counter", "a value of a counter that the file does not describe was dropped";
+    FactsUnused, Repaired, "facts_unused", "the file was written by Gapless and changed since; it is read like any other trace of its format";
     MetadataUnused, Note, "metadata_unused", "a metadata event that has no place in the model was skipped";
 }
 

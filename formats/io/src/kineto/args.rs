@@ -15,6 +15,11 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Args {
     if cursor.take(b'{') { object_rest(&mut cursor, 0) } else { Args::new() }
 }
 
+/// The value that `bytes` are.
+pub(crate) fn parse_json(bytes: &[u8]) -> Option<ArgValue> {
+    parse_value(&mut Cursor::new(bytes, 0), 0)
+}
+
 /// The value at the cursor.
 pub(crate) fn parse_value(cursor: &mut Cursor<'_>, depth: u32) -> Option<ArgValue> {
     cursor.skip_space();

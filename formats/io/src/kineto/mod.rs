@@ -24,7 +24,8 @@ use crate::limits::Limits;
 use header::{Head, find_events, interpret, read_tail};
 use pieces::{End, Events, parse_all, too_long};
 
-pub(crate) use args::parse_object;
+pub(crate) use args::{parse_json, parse_object};
+pub(crate) use category::{is_launch_flow, is_point_to_point, issues_collective, kind_of_category, refine, track_kind};
 pub(crate) use gzip::read_gzip;
 
 /// Whether `head`, the first bytes of a text, may be a trace of this format.

@@ -21,11 +21,13 @@ mod flows;
 mod intern;
 mod lane;
 mod layout;
+mod read;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use read::{read, sniff};
 pub use write::{WriteError, WriteOptions, WriteSummary, write, write_file};
 
 /// Name of the instant that carries the facts of a rank.
