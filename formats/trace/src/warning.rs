@@ -109,6 +109,8 @@ warning_kinds! {
     EntryUnreadable, Lost, "entry_unreadable", "an entry of the archive cannot be read (encrypted, or compressed in a way that is not known)";
     ArchiveDamaged, Lost, "archive_damaged", "the archive is damaged or cut off; everything before the damage is kept";
     TooDeep, Lost, "too_deep", "an event holds values nested deeper than the limit and was skipped; --limit nesting=N raises it";
+    UnknownVersion, Note, "unknown_version", "the file is of a version that this reader does not know; what it knows of it was read";
+    EndAssumed, Note, "end_assumed", "the file says how long a call took, not when; it is shown to end when its record was written";
     TableMissing, Note, "table_missing", "a table or column that this reader knows is not in the file";
     SumOfEvents, Lost, "sum_of_events", "an entry sums up several events without their times; it has no place on a time line";
     RecorderMessage, Note, "recorder_message", "the recorder itself reports an error or a warning";
