@@ -4,6 +4,7 @@
 //! [`Trace`](gapless_trace::Trace). Nothing that a file contains can make it panic, run or write anything.
 
 mod args_arena;
+pub mod chrome_json;
 mod collapsed;
 mod cpu_samples;
 mod error;
@@ -12,6 +13,7 @@ mod limits;
 mod mapped;
 mod merge;
 mod open;
+mod output;
 mod perf_data;
 mod perf_script;
 pub mod perfetto;
@@ -23,4 +25,5 @@ mod text;
 pub use error::OpenError;
 pub use limits::Limits;
 pub use open::{OpenOptions, expand, open, open_bytes};
+pub use output::ExportError;
 pub use progress::{Progress, Silent};
