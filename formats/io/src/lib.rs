@@ -4,6 +4,7 @@
 //! [`Trace`](gapless_trace::Trace). Nothing that a file contains can make it panic, run or write anything.
 
 mod args_arena;
+pub mod chrome_json;
 mod collapsed;
 mod cpu_samples;
 mod chakra;
@@ -19,6 +20,7 @@ mod nsys;
 mod nccl_inspector;
 mod open;
 pub mod parquet;
+mod output;
 mod perf_data;
 mod perf_script;
 pub mod perfetto;
@@ -33,4 +35,5 @@ mod unwrap;
 pub use error::OpenError;
 pub use limits::Limits;
 pub use open::{OpenOptions, expand, open, open_bytes};
+pub use output::ExportError;
 pub use progress::{Progress, Silent};

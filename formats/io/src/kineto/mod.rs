@@ -5,7 +5,7 @@
 
 mod args;
 mod bytes;
-mod category;
+pub(crate) mod category;
 mod event;
 mod gzip;
 mod header;
