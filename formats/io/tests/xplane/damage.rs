@@ -156,6 +156,25 @@ fn limits_are_kept() {
 }
 
 #[test]
+fn long_texts_are_shown_in_part() {
+    let mut host = host(1);
+    // Three bytes a letter, so that the cut lies within one.
+    let text = "€".repeat(1 << 20);
+    let values = [Stat::Str(text), Stat::Bytes(vec![0xFF; 1 << 17]), Stat::Bytes(vec![0xFF; 1 << 21])];
+    for (number, value) in values.into_iter().enumerate() {
+        let value = stat(&mut host, &format!("value {number}"), value);
+        host.lines[0].events[0].stats.push(value);
+    }
+    let trace = read(space(vec![host]));
+    let args = trace.args(EventId(0)).unwrap();
+    let shown = |name: &str| args.iter().find(|entry| entry.0 == name).unwrap().1.to_string();
+    let text = shown("value 0");
+    assert_eq!(text, format!("{}… (cut)", "€".repeat((1 << 20) / 3)));
+    assert_eq!(shown("value 1"), "131072 bytes");
+    assert_eq!(shown("value 2"), "2097152 bytes");
+}
+
+#[test]
 fn other_files_are_not_taken_for_planes() {
     let refused = |bytes: &[u8]| match open_bytes("x.xplane.pb", bytes.to_vec(), &OpenOptions::default()) {
         Err(OpenError::Format { reason, .. }) => assert!(!reason.contains("XPlane"), "{bytes:?}: {reason}"),
