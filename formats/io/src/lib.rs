@@ -29,8 +29,8 @@ mod ranks;
 mod readers;
 mod rocprof;
 mod text;
-mod xplane;
 mod unwrap;
+mod xplane;
 
 pub use error::OpenError;
 pub use limits::Limits;
