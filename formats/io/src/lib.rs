@@ -24,6 +24,7 @@ mod output;
 mod perf_data;
 mod perf_script;
 pub mod perfetto;
+pub mod profile;
 mod progress;
 mod ranks;
 mod readers;
