@@ -56,8 +56,11 @@ Examples:
   gapless convert rank0.pt.trace.json.gz -o rank0.pftrace
   gapless convert run42/ -o run42.pftrace.gz
   gapless convert run42/ -o small.pftrace --no-args
+  gapless convert run42/ -o run42.parquet --columns stream,grid
+  gapless convert rank0.json.gz -o step.speedscope.json --range 120ms..160ms
 
-Open the result at https://ui.perfetto.dev.";
+Perfetto files open at https://ui.perfetto.dev and lose nothing: Gapless reads the same trace
+back from them. Profiles hold the stacks of a time range, for flame graphs.";
 
 const INFO_EXAMPLES: &str = "\
 Examples:
@@ -97,7 +100,7 @@ pub enum Command {
     /// Report where the time of each rank and step went
     #[command(visible_alias = "analyse", after_help = ANALYZE_EXAMPLES)]
     Analyze(AnalyzeArgs),
-    /// Write traces in another format (.pftrace for Perfetto)
+    /// Write traces in another format: Perfetto, Parquet, Chrome JSON, profiles
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
     /// Say what is in the files: ranks, devices, clocks, tracks, warnings
@@ -286,7 +289,10 @@ pub struct ConvertArgs {
     /// Leave out the arguments of events: a smaller file
     #[arg(long)]
     pub no_args: bool,
-    /// Arguments that get a column of their own in Parquet
+    /// Parquet: write all arguments too, as JSON text in the column `args`
+    #[arg(long, conflicts_with = "no_args")]
+    pub args_column: bool,
+    /// Parquet: arguments that get a column of their own
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub columns: Vec<String>,
     /// Profiles: only this time, counted from the start of the trace: 120ms..160ms, 1.5s..

@@ -110,9 +110,9 @@ fn write(
             report.unreadable_args = written.unreadable_args;
         }
         OutputFormat::Parquet => {
-            let options =
-                parquet::WriteOptions { arguments: !args.no_args, argument_columns: args.columns.clone() };
+            let options = parquet::WriteOptions { arguments: args.args_column, argument_columns: args.columns.clone() };
             let written = parquet::write_folder(trace, &args.output, &options, bar)?;
+            report.with_args = args.args_column;
             report.output_bytes = written.bytes;
             report.files = written.files;
             report.unreadable_args = written.unreadable_args;
@@ -220,6 +220,7 @@ fn target(args: &ConvertArgs) -> anyhow::Result<Target> {
 fn refuse_unfit_options(args: &ConvertArgs, target: Target) -> anyhow::Result<()> {
     let is_profile = matches!(target.format, OutputFormat::Firefox | OutputFormat::Speedscope);
     let unfit = [
+        (args.args_column && target.format != OutputFormat::Parquet, "--args-column", "Parquet"),
         (!args.columns.is_empty() && target.format != OutputFormat::Parquet, "--columns", "Parquet"),
         (args.range.is_some() && !is_profile, "--range", "profiles (firefox, speedscope)"),
         (args.rank.is_some() && !is_profile, "--rank", "profiles (firefox, speedscope)"),
