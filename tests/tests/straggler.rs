@@ -100,8 +100,12 @@ fn check_real(name: &str, ranks: usize, steps: usize, world_size: u32) {
             let (_, found) = rank.header.iter().find(|(name, _)| name == field).unwrap();
             assert_eq!(found.to_string(), value.to_string().trim_matches('"'), "{field}");
         }
-        let kinds: Vec<EventKind> =
-            rank.events.clone().map(|id| trace.event(EventId(id)).kind).filter(|&kind| kind == EventKind::Step).collect();
+        let kinds: Vec<EventKind> = rank
+            .events
+            .clone()
+            .map(|id| trace.event(EventId(id)).kind)
+            .filter(|&kind| kind == EventKind::Step)
+            .collect();
         assert_eq!(kinds.len(), steps);
     }
     check_analysis(&trace, steps);
@@ -130,7 +134,10 @@ fn check_analysis(trace: &Trace, steps: usize) {
         assert_eq!(rank.steps.len(), steps);
         for step in &rank.steps {
             assert_eq!(step.partition.sum_ns(), step.end_ns - step.start_ns);
-            assert!(step.partition.compute_ns > 0 && step.partition.exposed_comm_ns + step.partition.hidden_comm_ns > 0, "{step:?}");
+            assert!(
+                step.partition.compute_ns > 0 && step.partition.exposed_comm_ns + step.partition.hidden_comm_ns > 0,
+                "{step:?}"
+            );
         }
     }
 }

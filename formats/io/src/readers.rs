@@ -121,7 +121,7 @@ pub(crate) const READERS: &[Reader] = &[
     Reader { id: "chakra", name: "Chakra execution trace", sniff: chakra::sniff, read: chakra::read },
     Reader { id: "straggler", name: "operator table (Parquet)", sniff: straggler::sniff, read: straggler::read },
     Reader {
-        id: "straggler-job",
+        id: "straggler_job",
         name: "description of a job (YAML)",
         sniff: straggler::sniff_job,
         read: straggler::read_job,

@@ -170,7 +170,8 @@ fn other_tables_are_refused_with_their_columns() {
     let text = reason(table(&[]));
     assert!(text.contains("no row that is an operator"), "{text}");
 
-    let json = br#"{"traceEvents": [{"ph": "X", "name": "a", "cat": "cpu_op", "pid": 1, "tid": 1, "ts": 1, "dur": 2}]}"#;
+    let json =
+        br#"{"traceEvents": [{"ph": "X", "name": "a", "cat": "cpu_op", "pid": 1, "tid": 1, "ts": 1, "dur": 2}]}"#;
     let trace = open_bytes("trace.json", json.to_vec(), &OpenOptions::default()).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path().join("out");
