@@ -29,6 +29,7 @@ mod progress;
 mod ranks;
 mod readers;
 mod rocprof;
+mod straggler;
 mod text;
 mod unwrap;
 mod xplane;

@@ -9,7 +9,7 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::mapped::Bytes;
 use crate::text::JsonText;
-use crate::{Progress, chakra, collapsed, execution_trace, flight_recorder, kineto, nccl_inspector, nsys, perf_data, perf_script, perfetto, rocprof, xplane};
+use crate::{Progress, chakra, collapsed, execution_trace, flight_recorder, kineto, nccl_inspector, nsys, perf_data, perf_script, perfetto, rocprof, straggler, xplane};
 
 /// The beginning of a file, for telling formats apart.
 pub(crate) struct Head<'a> {
@@ -119,6 +119,13 @@ pub(crate) const READERS: &[Reader] = &[
     },
     Reader { id: "rocprof", name: "rocprofv3 JSON", sniff: rocprof::sniff, read: rocprof::read },
     Reader { id: "chakra", name: "Chakra execution trace", sniff: chakra::sniff, read: chakra::read },
+    Reader { id: "straggler", name: "operator table (Parquet)", sniff: straggler::sniff, read: straggler::read },
+    Reader {
+        id: "straggler_job",
+        name: "description of a job (YAML)",
+        sniff: straggler::sniff_job,
+        read: straggler::read_job,
+    },
     // Any text of lines that end in numbers: after all others.
     Reader { id: "collapsed", name: "collapsed stacks", sniff: collapsed::sniff, read: collapsed::read },
 ];

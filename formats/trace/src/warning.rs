@@ -122,6 +122,8 @@ warning_kinds! {
     UndeclaredTrack, Repaired, "undeclared_track", "an event lies on a track that the file does not describe; its number stands for its name";
     UndeclaredCounter, Lost, "undeclared_counter", "a value of a counter that the file does not describe was dropped";
     FactsUnused, Repaired, "facts_unused", "the file was written by Gapless and changed since; it is read like any other trace of its format";
+    RowsLost, Lost, "rows_lost", "a stretch of a table is damaged, or a row lacks what makes it an event; these rows are lost";
+    StepsPlaced, Note, "steps_placed", "the file counts time from the start of each step; the steps stand one after the other";
     MetadataUnused, Note, "metadata_unused", "a metadata event that has no place in the model was skipped";
 }
 
