@@ -65,6 +65,9 @@ pub struct TrackEvent {
     /// Call stack.
     #[prost(oneof = "track_event::CallstackField", tags = "55, 56")]
     pub callstack_field: Option<track_event::CallstackField>,
+    /// What the call stack stands for.
+    #[prost(double, optional, tag = "57")]
+    pub callstack_weight: Option<f64>,
 }
 
 /// Alternatives in a [`TrackEvent`].
