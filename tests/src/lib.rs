@@ -10,5 +10,6 @@ pub mod open;
 pub mod oracle;
 pub mod python;
 pub mod replicate;
+pub mod restore;
 pub mod same;
 pub mod synth;
