@@ -295,3 +295,167 @@ impl Both<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use gapless_trace::{
+        ArgsError, ArgsLoc, ArgsSource, BuildOptions, CollectiveArgs, DeviceInfo, EventKind, Frame, RawChunk,
+        RawCounter, RawEdge, RawEventStack, RawMeta, RawPlace, TracePart, TrackKind, WarningKind, Warnings,
+    };
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct OneArgument(u64);
+
+    impl ArgsSource for OneArgument {
+        fn args(&self, _loc: ArgsLoc) -> Result<Args, ArgsError> {
+            let list = ArgValue::List(vec![ArgValue::Double(f64::from_bits(self.0))]);
+            Ok(vec![("nested".to_owned(), ArgValue::Dict(vec![("list".to_owned(), list)]))])
+        }
+    }
+
+    /// A small trace, one thing in it changed. `known` gathers the names of all things that can be changed.
+    fn trace(change: &str, known: &RefCell<BTreeSet<&'static str>>) -> Trace {
+        let is = |name: &'static str| -> bool {
+            known.borrow_mut().insert(name);
+            name == change
+        };
+        let number = |name: &'static str| u32::from(is(name));
+        let text = |name: &'static str| if is(name) { "changed" } else { "as it was" };
+        let mut chunk = RawChunk::default();
+        let pid = RawId::Int(1234 + i64::from(number("pid")));
+        let tid = if is("tid") { RawId::Text(chunk.strings.intern("5")) } else { RawId::Int(5) };
+        let kind = if is("track kind") { TrackKind::Custom } else { TrackKind::Thread };
+        let main = chunk.track(kind, pid, tid);
+        let stream = chunk.track(TrackKind::Stream, RawId::Int(number("device").into()), RawId::Int(7));
+        let (name, category) = (chunk.strings.intern(text("name")), chunk.strings.intern(text("category")));
+        let kind = if is("kind") { EventKind::Overhead } else { EventKind::RuntimeCall };
+        let (start, dur) = (100 + i64::from(number("start")), 50 + i64::from(number("duration")));
+        let args = ArgsLoc::new(0, 1).unwrap();
+        chunk.push(start, dur, name, category, kind, main, 3 + number("correlation"), 4 + number("external"), args);
+        let other = chunk.strings.intern("other");
+        // Two events that begin and end together, in one order or the other.
+        let ties = if is("order") { [other, StrId::EMPTY] } else { [StrId::EMPTY, other] };
+        for name in ties {
+            chunk.push(200, 10, name, category, EventKind::Kernel, stream, 9, u32::MAX, ArgsLoc::NONE);
+        }
+        if is("another event") {
+            chunk.push(500, 10, other, category, EventKind::Kernel, stream, 9, u32::MAX, ArgsLoc::NONE);
+        }
+        let place = |event: u32| RawPlace { chunk: 0, event };
+        let mut edges = vec![
+            RawEdge { from: place(0), to: place(1 + number("launch")), category: None },
+            RawEdge { from: place(0), to: place(1 + number("flow")), category: Some(other) },
+        ];
+        if is("flow category") {
+            edges[1].category = Some(name);
+        }
+        chunk.copy_bytes.push((1, 64 + u64::from(number("copied bytes"))));
+        chunk.collectives.push(CollectiveArgs {
+            event: 1 + number("collective event"),
+            name: chunk.strings.intern(text("collective")),
+            dtype: chunk.strings.intern(text("type")),
+            group: chunk.strings.intern(text("group")),
+            group_desc: chunk.strings.intern(text("group description")),
+            in_elems: is("elements in").then_some(1),
+            out_elems: is("elements out").then_some(1),
+            group_size: is("group size").then_some(1),
+            seq: is("sequence number").then_some(1),
+        });
+        let outer = Frame { name: other, ..Frame::default() };
+        let inner = Frame {
+            name: chunk.strings.intern(text("function")),
+            file: chunk.strings.intern(text("file")),
+            module: chunk.strings.intern(text("module")),
+            line: number("line"),
+        };
+        let frames = if is("order of frames") { [inner, outer] } else { [outer, inner] };
+        let stack = chunk.stacks.push_all(frames).unwrap();
+        chunk.event_stacks.push(RawEventStack { event: 0, stack, weight: number("weight").into() });
+        let counter = RawCounter {
+            pid,
+            name: chunk.strings.intern(text("counter")),
+            unit: chunk.strings.intern(text("unit")),
+            time: 100 + i64::from(number("time of a value")),
+            value: if is("sign of zero") { -0.0 } else { 0.0 },
+        };
+        chunk.counters.push(counter);
+        let process = chunk.strings.intern(text("process name"));
+        let labels = chunk.strings.intern(text("process labels"));
+        let thread = chunk.strings.intern(text("thread name"));
+        chunk.metas = vec![
+            RawMeta::ProcessName(pid, process),
+            RawMeta::ProcessLabels(pid, labels),
+            RawMeta::ThreadName(pid, tid, thread),
+            RawMeta::ProcessSort(pid, number("process order").into()),
+            RawMeta::ThreadSort(pid, tid, number("thread order").into()),
+        ];
+        let source = |path: &str| Source { path: path.to_owned(), ..Source::default() };
+        let mut part = TracePart::new(source(text("origin")));
+        part.chunks = vec![chunk];
+        part.edges = edges;
+        part.is_restored = true;
+        part.args = Arc::new(OneArgument(0x7FF8_0000_0000_0000 + u64::from(number("bits of a double"))));
+        part.companions = vec![source(text("origin of a companion"))];
+        let mut more = Warnings::default();
+        more.add(WarningKind::NoTimes, SourceId(0), None, text("warning of a companion"));
+        part.companion_warnings = vec![more];
+        let kind = if is("warning") { WarningKind::Truncated } else { WarningKind::MissingEnd };
+        let (count, offset) = (1 + u64::from(number("count of a warning")), number("place of a warning"));
+        part.warnings.add_many(kind, SourceId(0), count, Some(offset.into()), text("detail of a warning"));
+        let info = &mut part.info;
+        info.rank = is("rank").then_some(1);
+        info.world_size = is("world size").then_some(1);
+        info.host = is("host").then(String::new);
+        info.backend = is("backend").then(String::new);
+        info.base_time_ns = is("base").then_some(0);
+        info.header = vec![("schema".to_owned(), ArgValue::Int(number("header").into()))];
+        info.devices = vec![DeviceInfo {
+            id: number("device number"),
+            name: text("device name").to_owned(),
+            memory_bytes: is("device memory").then_some(1),
+            multiprocessors: is("multiprocessors").then_some(1),
+            compute_capability: is("compute capability").then_some((1, 0)),
+            properties: vec![("warpSize".to_owned(), ArgValue::Int(number("device properties").into()))],
+        }];
+        let mut parts = vec![part];
+        if is("another rank") {
+            parts.push(TracePart::new(source("second")));
+        }
+        Trace::from_parts(parts, &BuildOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn every_change_is_found() {
+        let known = RefCell::default();
+        let as_it_was = trace("", &known);
+        assert_eq!(same_trace(&as_it_was, &trace("", &known)), Ok(()));
+        let changes = known.borrow().clone();
+        assert!(changes.len() > 50, "{changes:?}");
+        for change in changes {
+            let changed = trace(change, &known);
+            assert!(same_trace(&as_it_was, &changed).is_err(), "{change}");
+            assert!(same_trace(&changed, &as_it_was).is_err(), "{change}");
+        }
+    }
+
+    #[test]
+    fn where_a_file_lies_is_no_difference() {
+        let known = RefCell::default();
+        let restored = |text: &str| {
+            let mut part = TracePart::new(Source { path: text.to_owned(), file_bytes: 7, ..Source::default() });
+            part.source.origin = Some("as it was, ".to_owned());
+            part
+        };
+        let parts = |part: TracePart| Trace::from_parts(vec![part], &BuildOptions::default()).unwrap();
+        assert_eq!(same_trace(&parts(restored("here")), &parts(restored("there"))), Ok(()));
+        assert!(same_trace(&trace("", &known), &parts(restored("here"))).is_err());
+    }
+}
