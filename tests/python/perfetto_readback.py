@@ -334,7 +334,11 @@ def lines(reader, slices, counters, flows):
         what = "instant" if event.type == pb.TrackEvent.TYPE_INSTANT else "slice"
         category = ",".join(event.categories)
         kind = next((value[1] for key, value in event.args if key == "gapless.kind"), kinds.get(category, ""))
-        args = [(key, value) for key, value in event.args if not key.startswith("gapless.")]
+        args = [
+            (key.removeprefix("gapless.arg."), value)
+            for key, value in event.args
+            if key.startswith("gapless.arg.") or not key.startswith("gapless.")
+        ]
         yield "\t".join((
             what, escape(reader.path(event.track)), str(event.depth), str(event.ts), str(event.dur), escape(event.name),
             escape(category), kind, joining_id(event.args, "gapless.correlation", "correlation"),

@@ -1,6 +1,7 @@
 //! End-to-end tests, the synthetic-trace generator, benches, fuzz targets.
 
 pub mod archive;
+pub mod arbitrary;
 pub mod broken;
 pub mod check;
 pub mod fuzz;
@@ -9,4 +10,6 @@ pub mod open;
 pub mod oracle;
 pub mod python;
 pub mod replicate;
+pub mod restore;
+pub mod same;
 pub mod synth;

@@ -122,9 +122,12 @@ impl<'t> Paths<'t> {
         let mut path = self.processes[&track.process].clone();
         let label = self.trace.track_label(id);
         let is_host = self.trace.process(track.process).unwrap().kind == ProcessKind::Host;
-        let is_thread = matches!(track.kind, TrackKind::Thread | TrackKind::ThreadInstants);
+        let is_thread = matches!(track.kind, TrackKind::Thread | TrackKind::ThreadInstants | TrackKind::Samples);
         if is_host && is_thread {
-            path = format!("{path} / {}", label.strip_suffix(" · instants").unwrap_or(&label));
+            path = format!(
+                "{path} / {}",
+                label.strip_suffix(" · instants").or_else(|| label.strip_suffix(" · samples")).unwrap_or(&label)
+            );
             if track.kind == TrackKind::Thread && lane == 0 {
                 return path;
             }

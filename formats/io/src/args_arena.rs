@@ -29,15 +29,19 @@ impl ArgsArena {
     }
 }
 
-/// Appends `value` as JSON. Numbers that JSON lacks become null.
+/// Appends `value` as JSON. Numbers that JSON lacks are written as words (`NaN`, `-Infinity`), which our own parser
+/// knows.
 pub(crate) fn write_json(value: &ArgValue, out: &mut Vec<u8>) {
     match value {
         ArgValue::Null => out.extend_from_slice(b"null"),
         ArgValue::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         ArgValue::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
         ArgValue::UInt(value) => out.extend_from_slice(value.to_string().as_bytes()),
-        ArgValue::Double(value) if value.is_finite() => out.extend_from_slice(format!("{value:?}").as_bytes()),
-        ArgValue::Double(_) => out.extend_from_slice(b"null"),
+        ArgValue::Double(value) if value.is_nan() => out.extend_from_slice(b"NaN"),
+        ArgValue::Double(f64::INFINITY) => out.extend_from_slice(b"Infinity"),
+        ArgValue::Double(f64::NEG_INFINITY) => out.extend_from_slice(b"-Infinity"),
+        // This form always has a point or an exponent, so that it stays a double.
+        ArgValue::Double(value) => out.extend_from_slice(format!("{value:?}").as_bytes()),
         ArgValue::Text(value) => write_text(value, out),
         ArgValue::List(items) => {
             out.push(b'[');
@@ -84,6 +88,10 @@ mod tests {
             (
                 "numbers".to_owned(),
                 ArgValue::List(vec![ArgValue::Int(-1), ArgValue::UInt(u64::MAX), ArgValue::Double(1.5)]),
+            ),
+            (
+                "infinite".to_owned(),
+                ArgValue::List([f64::INFINITY, f64::NEG_INFINITY, -0.0].map(ArgValue::Double).into()),
             ),
             ("whole".to_owned(), ArgValue::Double(3.0)),
             (

@@ -1,6 +1,6 @@
 //! Track events and their annotations.
 
-use crate::SourceLocation;
+use crate::{GpuCorrelation, SourceLocation};
 
 /// A slice edge, an instant or a counter value.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -65,6 +65,12 @@ pub struct TrackEvent {
     /// Call stack.
     #[prost(oneof = "track_event::CallstackField", tags = "55, 56")]
     pub callstack_field: Option<track_event::CallstackField>,
+    /// What the call stack stands for.
+    #[prost(double, optional, tag = "57")]
+    pub callstack_weight: Option<f64>,
+    /// Work of GPU queues, an extension.
+    #[prost(message, optional, tag = "3000")]
+    pub gpu_correlation: Option<GpuCorrelation>,
 }
 
 /// Alternatives in a [`TrackEvent`].

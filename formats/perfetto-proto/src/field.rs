@@ -172,10 +172,34 @@ pub mod interned {
     pub const EVENT_NAMES: u32 = 2;
     /// Name of an annotation.
     pub const DEBUG_ANNOTATION_NAMES: u32 = 3;
+    /// Function of a frame.
+    pub const FUNCTION_NAMES: u32 = 5;
+    /// Frame of a call stack.
+    pub const FRAMES: u32 = 6;
+    /// Call stack.
+    pub const CALLSTACKS: u32 = 7;
+    /// Part of a mapping's path.
+    pub const MAPPING_PATHS: u32 = 17;
+    /// Source file of a frame.
+    pub const SOURCE_PATHS: u32 = 18;
+    /// Mapped file.
+    pub const MAPPINGS: u32 = 19;
     /// Text value of an annotation.
     pub const DEBUG_ANNOTATION_STRING_VALUES: u32 = 29;
     /// Id of any entry, varint.
     pub const IID: u32 = 1;
-    /// Text of any of the four entries above.
+    /// Text of any entry that is a text.
     pub const TEXT: u32 = 2;
+    /// Frame of a call stack, varint.
+    pub const CALLSTACK_FRAME_IDS: u32 = 2;
+    /// Function of a frame, varint.
+    pub const FRAME_FUNCTION_NAME_ID: u32 = 2;
+    /// Mapping of a frame, varint.
+    pub const FRAME_MAPPING_ID: u32 = 3;
+    /// Source file of a frame, varint.
+    pub const FRAME_SOURCE_PATH_IID: u32 = 5;
+    /// Line of a frame, varint.
+    pub const FRAME_LINE_NUMBER: u32 = 6;
+    /// Part of a mapping's path, varint.
+    pub const MAPPING_PATH_STRING_IDS: u32 = 7;
 }

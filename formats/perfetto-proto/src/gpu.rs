@@ -179,6 +179,34 @@ pub struct GpuCounterEvent {
     /// Number of the GPU.
     #[prost(int32, optional, tag = "3")]
     pub gpu_id: Option<i32>,
+    /// Id of the interned descriptor, in place of `counter_descriptor`.
+    #[prost(uint64, optional, tag = "4")]
+    pub counter_descriptor_iid: Option<u64>,
+}
+
+/// An interned descriptor of GPU counters.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InternedGpuCounterDescriptor {
+    /// Its id on the sequence.
+    #[prost(uint64, optional, tag = "1")]
+    pub iid: Option<u64>,
+    /// The descriptor.
+    #[prost(message, optional, tag = "2")]
+    pub counter_descriptor: Option<GpuCounterDescriptor>,
+    /// Number of the GPU.
+    #[prost(int32, optional, tag = "3")]
+    pub gpu_id: Option<i32>,
+}
+
+/// Which work of GPU queues an event of the host submits or waits for; an extension of track events.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GpuCorrelation {
+    /// Work that it submits.
+    #[prost(uint64, repeated, packed = "false", tag = "1")]
+    pub render_stage_submission_event_ids: Vec<u64>,
+    /// Work that it waits for.
+    #[prost(uint64, repeated, packed = "false", tag = "2")]
+    pub render_stage_wait_event_ids: Vec<u64>,
 }
 
 /// What GPU counters are.

@@ -1,6 +1,6 @@
 //! Strings and structures that packets of a sequence name by id.
 
-use crate::{InternedGpuRenderStageSpecification, InternedGraphicsContext};
+use crate::{InternedGpuCounterDescriptor, InternedGpuRenderStageSpecification, InternedGraphicsContext, TaskContext};
 
 /// What a packet adds to the ids of its sequence.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -50,6 +50,12 @@ pub struct InternedData {
     /// Text correlation ids.
     #[prost(message, repeated, tag = "43")]
     pub correlation_id_str: Vec<InternedString>,
+    /// Descriptors of GPU counters.
+    #[prost(message, repeated, tag = "47")]
+    pub gpu_counter_descriptors: Vec<InternedGpuCounterDescriptor>,
+    /// Threads of call-stack samples.
+    #[prost(message, repeated, tag = "48")]
+    pub stack_sample_task_contexts: Vec<TaskContext>,
 }
 
 macro_rules! named {

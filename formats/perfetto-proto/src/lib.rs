@@ -10,6 +10,7 @@
 
 mod event;
 pub mod field;
+mod ftrace;
 mod gpu;
 mod interned;
 
@@ -22,8 +23,9 @@ pub use event::{
     DebugAnnotation, EventType, FlowDirection, InlineCallstack, InlineFrame, InstantScope, LegacyEvent, TrackEvent,
     annotation, legacy_event, track_event,
 };
+pub use ftrace::{CompactSched, FtraceEvent, FtraceEventBundle, SchedSwitch, SchedWaking, ftrace_event};
 pub use gpu::{
-    ComputeKernelLaunch, Dim3, ExtraComputeArg, GpuCounter, GpuCounterDescriptor, GpuCounterEvent, GpuCounterSpec,
+    ComputeKernelLaunch, Dim3, ExtraComputeArg, GpuCorrelation, GpuCounter, InternedGpuCounterDescriptor, GpuCounterDescriptor, GpuCounterEvent, GpuCounterSpec,
     GpuExtraData, GpuInfo, GpuInfoEntry, GpuKeyValue, GpuRenderStageEvent, InternedGpuRenderStageSpecification,
     InternedGraphicsContext, extra_compute_arg, gpu_counter, gpu_render_stage_event,
 };
@@ -33,7 +35,7 @@ pub use interned::{
 };
 /// Encodes and decodes the messages.
 pub use prost::Message;
-pub use sample::{PerfSample, PerfSampleDefaults, Timebase};
+pub use sample::{PerfSample, PerfSampleDefaults, StackSample, TaskContext, Timebase, stack_sample};
 pub use trace::{
     BuiltinClock, Clock, ClockSnapshot, Process, ProcessTree, SequenceFlags, Thread, Trace, TracePacket,
     TracePacketDefaults, TrackEventDefaults, trace_packet,

@@ -1,7 +1,7 @@
 //! The trace, its packets, clocks and defaults.
 
 use crate::{
-    GpuCounterEvent, GpuInfo, GpuRenderStageEvent, InternedData, PerfSample, PerfSampleDefaults, ProcessDescriptor,
+    GpuCounterEvent, FtraceEventBundle, GpuInfo, GpuRenderStageEvent, InternedData, PerfSample, StackSample, PerfSampleDefaults, ProcessDescriptor,
     ThreadDescriptor, TrackDescriptor, TrackEvent,
 };
 
@@ -50,20 +50,24 @@ pub struct TracePacket {
     #[prost(uint32, optional, tag = "98")]
     pub machine_id: Option<u32>,
     /// The data.
-    #[prost(oneof = "trace_packet::Data", tags = "2, 6, 11, 36, 43, 44, 50, 52, 53, 60, 66, 128, 133")]
+    #[prost(oneof = "trace_packet::Data", tags = "1, 2, 6, 11, 36, 43, 44, 50, 52, 53, 60, 66, 128, 133, 135")]
     pub data: Option<trace_packet::Data>,
 }
 
 /// Data of a [`TracePacket`].
 pub mod trace_packet {
     use super::{
-        ClockSnapshot, GpuCounterEvent, GpuInfo, GpuRenderStageEvent, PerfSample, ProcessDescriptor, ProcessTree,
+        ClockSnapshot, FtraceEventBundle, GpuCounterEvent, GpuInfo, GpuRenderStageEvent, PerfSample,
+        ProcessDescriptor, ProcessTree, StackSample,
         ThreadDescriptor, TrackDescriptor, TrackEvent,
     };
 
     /// What a packet carries.
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub enum Data {
+        /// Events of the kernel on one core.
+        #[prost(message, tag = "1")]
+        FtraceEvents(FtraceEventBundle),
         /// Processes and threads of the system.
         #[prost(message, tag = "2")]
         ProcessTree(ProcessTree),
@@ -103,6 +107,9 @@ pub mod trace_packet {
         /// A zstd-compressed [`Trace`](super::Trace).
         #[prost(bytes = "vec", tag = "133")]
         ZstdCompressedPackets(Vec<u8>),
+        /// A sample of a call stack, newer form.
+        #[prost(message, tag = "135")]
+        StackSample(StackSample),
     }
 }
 

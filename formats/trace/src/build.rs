@@ -130,7 +130,8 @@ impl KindOfName {
         let mut of_kernel = vec![false; strings.len()];
         for (part, maps) in parts.iter().zip(maps) {
             for (chunk, map) in part.chunks.iter().zip(maps) {
-                for (name, kind) in chunk.name.iter().zip(&chunk.kind) {
+                let begun = chunk.begin_ends.iter().map(|event| (&event.name, &event.kind));
+                for (name, kind) in chunk.name.iter().zip(&chunk.kind).chain(begun) {
                     if *kind == EventKind::Kernel
                         && let Some(flag) = map.get(name.index()).and_then(|id| of_kernel.get_mut(id.index()))
                     {

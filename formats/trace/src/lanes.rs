@@ -22,10 +22,13 @@ pub(crate) struct Place {
 ///
 /// Guarantees: within a lane and depth, events do not overlap and come in order; an event at depth `d > 0`
 /// lies within the last event before it at depth `d − 1` of its lane. An event that ends where another
-/// begins is its neighbour, not its parent.
+/// begins is its neighbour, not its parent. Places depend on the times alone, and of several events that begin and
+/// end together the first has the lowest lane or depth: what knows their order there knows all places.
 pub(crate) fn place(events: impl Iterator<Item = (i64, i64)>) -> Vec<Place> {
     let mut lanes: Vec<Vec<i64>> = Vec::new();
+    // Flat lanes: those in use by when they end, the others by number.
     let mut flat: BinaryHeap<Reverse<(i64, u32)>> = BinaryHeap::new();
+    let mut free: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
     let mut flat_lanes = 0u32;
     events
         .map(|(start, end)| {
@@ -42,14 +45,19 @@ pub(crate) fn place(events: impl Iterator<Item = (i64, i64)>) -> Vec<Place> {
                 lanes.push(vec![end]);
                 return Place { lane: lanes.len() as u32 - 1, depth: 0 };
             }
-            let free = flat.peek().filter(|Reverse((until, _))| *until <= start).map(|Reverse((_, lane))| *lane);
-            let lane = if let Some(lane) = free {
+            while let Some(&Reverse((until, lane))) = flat.peek()
+                && until <= start
+            {
                 flat.pop();
-                lane
-            } else {
-                flat_lanes += 1;
-                NESTING_LANES as u32 + flat_lanes - 1
-            };
+                free.push(Reverse(lane));
+            }
+            let lane = free.pop().map_or_else(
+                || {
+                    flat_lanes += 1;
+                    NESTING_LANES as u32 + flat_lanes - 1
+                },
+                |Reverse(lane)| lane,
+            );
             flat.push(Reverse((end, lane)));
             Place { lane, depth: 0 }
         })
@@ -76,6 +84,18 @@ mod tests {
     fn zero_length_events_stay_in_order() {
         check(&[(0, 10), (0, 0), (0, 0), (10, 10)], &[(0, 0), (0, 1), (0, 1), (0, 0)]);
         check(&[(5, 5), (5, 5)], &[(0, 0), (0, 0)]);
+    }
+
+    #[test]
+    fn events_with_equal_times_go_to_ascending_places() {
+        // Two flat lanes come free in the other order than their numbers, while all nesting lanes are taken again.
+        let first = (0..64).map(|i| (i, 10_000 + i)).chain([(70, 20_010), (71, 20_005)]);
+        let again = (0..64).map(|i| (10_100 + i, 30_000 + i));
+        let ties = [(20_100, 40_000), (20_100, 40_000), (20_100, 40_000)];
+        let events: Vec<(i64, i64)> = first.chain(again).chain(ties).collect();
+        let places = place(events.iter().copied());
+        let lanes: Vec<u32> = places.iter().skip(130).map(|place| place.lane).collect();
+        assert_eq!(lanes, [64, 65, 66]);
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn sort_track(
         .iter()
         .map(|&at| {
             let (start, dur) = time_of(at);
-            (start, -dur, at)
+            (start.saturating_add(base_ns), -dur, at)
         })
         .collect();
     if !keyed.is_sorted() {
@@ -137,7 +137,7 @@ fn sort_track(
             rows.push((Place::default(), keyed.len()));
         }
         for (index, &(at_ns, minus_dur, at)) in keyed.iter().enumerate() {
-            put(order, start, dur, index, at, at_ns.saturating_add(base_ns), -minus_dur);
+            put(order, start, dur, index, at, at_ns, -minus_dur);
         }
         return rows;
     }
@@ -165,7 +165,7 @@ fn sort_track(
     }
     for (&(at_ns, minus_dur, at), &row) in keyed.iter().zip(&row_of) {
         if let Some(slot) = next.get_mut(row as usize) {
-            put(order, start, dur, *slot, at, at_ns.saturating_add(base_ns), -minus_dur);
+            put(order, start, dur, *slot, at, at_ns, -minus_dur);
             *slot += 1;
         }
     }

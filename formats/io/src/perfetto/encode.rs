@@ -1,18 +1,18 @@
 //! Encoding one batch of a sequence, straight into the wire format.
 
-use gapless_trace::{ArgValue, Args, CounterId, Event, EventId, StrId, Trace};
-use perfetto_proto::field::{annotation, interned, packet, trace as trace_field, track_event};
+use gapless_trace::{ArgValue, Args, CounterId, EventId, StrId, Trace};
+use perfetto_proto::field::{interned, packet, trace as trace_field, track_event};
 use perfetto_proto::wire::Writer;
 use perfetto_proto::{EventType, SequenceFlags};
 
+use super::annotate::{Strings, annotate, define};
 use super::facts::KindOfCategory;
 use super::flows::FlowTable;
-use super::intern::{IdSet, Interned, Interner, RepeatInterner};
+use super::intern::IdSet;
 use super::lane::Op;
+use super::own::{self, SideTables};
+use super::stacks::{KnownStacks, exact_double};
 
-/// Deepest nesting of lists and dicts that is written as such; what lies deeper is written as JSON text.
-/// Protobuf decoders stop at 100 nested messages.
-const MAX_NESTING: usize = 32;
 /// Largest whole number that a double holds exactly along with all smaller ones.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -21,6 +21,7 @@ pub(super) struct Context<'t> {
     pub trace: &'t Trace,
     pub flows: &'t FlowTable,
     pub kinds: &'t KindOfCategory,
+    pub sides: &'t SideTables,
     pub shift_ns: i64,
     pub arguments: bool,
 }
@@ -28,8 +29,19 @@ pub(super) struct Context<'t> {
 impl Context<'_> {
     /// A time as the file has it.
     pub(super) fn time(&self, time_ns: i64) -> u64 {
-        u64::try_from(time_ns.saturating_add(self.shift_ns)).unwrap_or(0)
+        file_time(time_ns, self.shift_ns)
     }
+
+    /// `time_ns` itself where the file has another time, because there is no room for it.
+    pub(super) fn cut(&self, time_ns: i64) -> Option<i64> {
+        let in_file = i128::from(self.time(time_ns)) - i128::from(self.shift_ns);
+        (in_file != i128::from(time_ns)).then_some(time_ns)
+    }
+}
+
+/// A time as the file has it; cut where it has no room.
+pub(super) fn file_time(time_ns: i64, shift_ns: i64) -> u64 {
+    u64::try_from(time_ns.saturating_add(shift_ns)).unwrap_or(0)
 }
 
 /// A stretch of work on one track.
@@ -78,13 +90,7 @@ pub(super) struct Encoder {
     names: IdSet,
     categories: IdSet,
     strings: Strings,
-}
-
-/// Interned strings of annotations.
-#[derive(Default)]
-struct Strings {
-    names: Interner,
-    values: RepeatInterner,
+    stacks: KnownStacks,
 }
 
 impl Encoder {
@@ -100,6 +106,7 @@ impl Encoder {
             names: IdSet::default(),
             categories: IdSet::default(),
             strings: Strings::default(),
+            stacks: KnownStacks::default(),
         }
     }
 
@@ -148,36 +155,31 @@ impl Encoder {
         let args = if context.arguments {
             context.trace.args(id).unwrap_or_else(|error| {
                 self.counts.unreadable_args += 1;
-                vec![("gapless.error".to_owned(), ArgValue::Text(error.to_string()))]
+                self.annotate(own::ERROR, &ArgValue::Text(error.to_string()));
+                Args::new()
             })
         } else {
             Args::new()
         };
         for (name, value) in &args {
-            self.annotate(name, value);
-        }
-        if context.kinds.get(event.category) != Some(event.kind) {
-            self.annotate("gapless.kind", &ArgValue::Text(event.kind.id().to_owned()));
-        }
-        self.ids(&event, &args);
-        self.packet(context.time(event.start.nanos()), true);
-    }
-
-    /// Writes the ids that join events, where the arguments do not say them.
-    fn ids(&mut self, event: &Event, args: &Args) {
-        let ids = [
-            ("correlation", "gapless.correlation", event.correlation),
-            ("External id", "gapless.external", event.external),
-        ];
-        for (argument, own, id) in ids {
-            let said = args.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(argument));
-            let said_id = said.and_then(|(_, value)| value.as_i64()).and_then(|value| u32::try_from(value).ok());
-            match id {
-                Some(id) if said_id != Some(id) => self.annotate(own, &ArgValue::Int(id.into())),
-                None if said.is_some() => self.annotate(own, &ArgValue::Bool(false)),
-                _ => {}
+            if own::is_taken(name) {
+                self.annotate(&own::escaped(name), value);
+            } else {
+                self.annotate(name, value);
             }
         }
+        own::of_event(context, &event, &args, |name, value| self.annotate(name, &value));
+        if let Some(stack) = context.sides.stack_of(context.trace, id) {
+            let iid = self.stacks.id(context.trace, stack.stack, &mut self.interned);
+            self.event.uint(track_event::CALLSTACK_IID, iid);
+            if stack.weight != 1 {
+                self.event.double(track_event::CALLSTACK_WEIGHT, stack.weight as f64);
+            }
+            if exact_double(stack.weight).is_none() {
+                self.annotate(own::WEIGHT, &ArgValue::UInt(stack.weight));
+            }
+        }
+        self.packet(context.time(event.start.nanos()), true);
     }
 
     /// An instant with `args`, whose name and category are written out.
@@ -200,6 +202,7 @@ impl Encoder {
         let values = series.values.get(values).unwrap_or_default();
         for (&time, &value) in times.iter().zip(values) {
             self.counts.counter_values += 1;
+            self.interned.clear();
             self.event.clear();
             self.event.uint(track_event::TYPE, EventType::Counter as u64);
             self.event.uint(track_event::TRACK_UUID, uuid);
@@ -209,7 +212,11 @@ impl Encoder {
             } else {
                 self.event.double(track_event::DOUBLE_COUNTER_VALUE, value);
             }
-            self.packet(context.time(time), false);
+            let cut = context.cut(time);
+            if let Some(time) = cut {
+                self.annotate(own::START, &ArgValue::Int(time));
+            }
+            self.packet(context.time(time), cut.is_some());
         }
     }
 
@@ -269,96 +276,5 @@ impl Encoder {
         }
         self.out.bytes(packet::TRACK_EVENT, self.event.as_bytes());
         self.out.close(message);
-    }
-}
-
-/// Tells the sequence what an id stands for.
-fn define(interned_data: &mut Writer, field: u32, id: u64, text: &str) {
-    interned_data.message(field, |entry| {
-        entry.uint(interned::IID, id);
-        entry.string(interned::TEXT, text);
-    });
-}
-
-/// Appends a debug annotation to `event`; list entries have no name.
-fn annotate(
-    event: &mut Writer,
-    interned_data: &mut Writer,
-    strings: &mut Strings,
-    field: u32,
-    name: Option<&str>,
-    value: &ArgValue,
-    nesting: usize,
-) {
-    let message = event.open(field);
-    if let Some(name) = name {
-        match strings.names.intern(name) {
-            Interned::Known(id) => event.uint(annotation::NAME_IID, id),
-            Interned::New(id) => {
-                define(interned_data, interned::DEBUG_ANNOTATION_NAMES, id, name);
-                event.uint(annotation::NAME_IID, id);
-            }
-            Interned::Inline => event.string(annotation::NAME, name),
-        }
-    }
-    match value {
-        ArgValue::Bool(value) => event.bool(annotation::BOOL_VALUE, *value),
-        ArgValue::Int(value) => event.int(annotation::INT_VALUE, *value),
-        ArgValue::UInt(value) => event.uint(annotation::UINT_VALUE, *value),
-        ArgValue::Double(value) => event.double(annotation::DOUBLE_VALUE, *value),
-        ArgValue::Text(value) => match strings.values.intern(value) {
-            Interned::Known(id) => event.uint(annotation::STRING_VALUE_IID, id),
-            Interned::New(id) => {
-                define(interned_data, interned::DEBUG_ANNOTATION_STRING_VALUES, id, value);
-                event.uint(annotation::STRING_VALUE_IID, id);
-            }
-            Interned::Inline => event.string(annotation::STRING_VALUE, value),
-        },
-        ArgValue::List(items) if !items.is_empty() && nesting < MAX_NESTING => {
-            for item in items {
-                annotate(event, interned_data, strings, annotation::ARRAY_VALUES, None, item, nesting + 1);
-            }
-        }
-        ArgValue::Dict(entries) if !entries.is_empty() && nesting < MAX_NESTING => {
-            for (name, item) in entries {
-                annotate(event, interned_data, strings, annotation::DICT_ENTRIES, Some(name), item, nesting + 1);
-            }
-        }
-        // Null, and lists and dicts without entries, have no form of their own.
-        ArgValue::Null | ArgValue::List(_) | ArgValue::Dict(_) => {
-            let mut json = String::new();
-            write_json(value, &mut json);
-            event.string(annotation::LEGACY_JSON_VALUE, &json);
-        }
-    }
-    event.close(message);
-}
-
-fn write_json(value: &ArgValue, out: &mut String) {
-    let quote = |text: &str| serde_json::Value::from(text).to_string();
-    match value {
-        ArgValue::Null => out.push_str("null"),
-        ArgValue::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        ArgValue::Int(value) => out.push_str(&value.to_string()),
-        ArgValue::UInt(value) => out.push_str(&value.to_string()),
-        // JSON has no infinities; `Value::from` makes them null.
-        ArgValue::Double(value) => out.push_str(&serde_json::Value::from(*value).to_string()),
-        ArgValue::Text(value) => out.push_str(&quote(value)),
-        ArgValue::List(items) => {
-            for (index, item) in items.iter().enumerate() {
-                out.push(if index == 0 { '[' } else { ',' });
-                write_json(item, out);
-            }
-            out.push_str(if items.is_empty() { "[]" } else { "]" });
-        }
-        ArgValue::Dict(entries) => {
-            for (index, (name, item)) in entries.iter().enumerate() {
-                out.push(if index == 0 { '{' } else { ',' });
-                out.push_str(&quote(name));
-                out.push(':');
-                write_json(item, out);
-            }
-            out.push_str(if entries.is_empty() { "{}" } else { "}" });
-        }
     }
 }

@@ -2,27 +2,37 @@
 //!
 //! | argument | content |
 //! |---|---|
-//! | `gapless.version` | version of this table; 1 |
+//! | `gapless.version` | version of this table; 2 |
 //! | `gapless.rank` | `number`, `world_size`, `host`, `backend`, `base_time_ns`, `clock_offset_ns` |
 //! | `gapless.shift_ns` | what was added to every time because the format has no negative ones; absent if 0 |
-//! | `gapless.source` | `path`, `format`, `file_bytes`, `text_bytes`, `file_events` |
+//! | `gapless.source` | `path`, `format`, `file_bytes`, `text_bytes`, `file_events`, `origin` |
+//! | `gapless.companions` | list of the same for the further files that were read into the rank |
 //! | `gapless.header` | other header fields of the file |
 //! | `gapless.devices` | list: `id`, `name`, `memory_bytes`, `multiprocessors`, `compute_capability`, `properties` |
 //! | `gapless.processes` | list: `kind`, `device`, `pid`, `name`, `labels`, `sort_index` |
-//! | `gapless.tracks` | list, one per Perfetto track: `uuid`, `track` (its number in the rank), `process` (place in the list above), `kind`, `tid`, `name`, `sort_index`, `lane`, and for counters `counter`, `unit` |
+//! | `gapless.tracks` | list, one per Perfetto track: `uuid`, `track` (its number in the rank), `process` (place in the list above), `kind`, `tid`, `name`, `sort_index`, `lane`, `events` (begins and instants, or values), and for counters `counter`, `unit` |
 //! | `gapless.kinds` | list of `category`, `kind`: what events of that category are unless they carry `gapless.kind` |
 //! | `gapless.flows` | list of `first`, `count`, `category` (absent for launches), `reversed`: what flow ids mean |
-//! | `gapless.warnings` | list: `kind`, `count`, `offsets`, `detail` |
+//! | `gapless.warnings` | list: `kind`, `count`, `offsets`, `detail`, `source` (absent for the rank's own, from 1 for its companions) |
 //!
-//! Absent values are left out. An event carries `gapless.kind` where its category does not say its kind, and
-//! `gapless.correlation` and `gapless.external` where its arguments `correlation` and `External id` do not say
-//! them (`false` for "none although the argument is there").
+//! Absent values are left out. What events carry beside their own arguments is listed in `own`. Version 1 had no
+//! `origin`, `companions`, `events` and `source` of a warning, and of the events' own only their kind and ids.
+//!
+//! # Getting the same trace back
+//!
+//! Events lie in lanes and depths that follow from their times and their order, so that these need not be read: it
+//! is enough that events of one track that begin and end together keep the order in which they begin in the file.
 
-use gapless_trace::{ArgValue, Args, EventKind, ProcessKind, RankId, RawId, StrId, Trace, Track, TrackId};
+use gapless_trace::{
+    ArgValue, Args, EventKind, ProcessKind, Rank, RankId, RawId, Source, SourceId, StrId, Trace, Track, TrackId,
+};
 use rustc_hash::FxHashMap;
 
 use super::flows::FlowTable;
-use super::layout::Layout;
+use super::layout::{Layout, rows_of};
+
+/// Version of the table above.
+const VERSION: i64 = 2;
 
 /// Kinds that categories stand for: for each category the kind that most of its events have.
 #[derive(Debug, Default)]
@@ -64,21 +74,24 @@ fn text(value: &str) -> ArgValue {
     ArgValue::Text(value.to_owned())
 }
 
-fn uint(value: u64) -> ArgValue {
+/// A whole number.
+pub(super) fn uint(value: u64) -> ArgValue {
     i64::try_from(value).map_or(ArgValue::UInt(value), ArgValue::Int)
 }
 
 /// A dict without the entries whose value is null.
-fn dict<const N: usize>(entries: [(&str, ArgValue); N]) -> ArgValue {
+pub(super) fn dict<const N: usize>(entries: [(&str, ArgValue); N]) -> ArgValue {
     let present = entries.into_iter().filter(|(_, value)| *value != ArgValue::Null);
     ArgValue::Dict(present.map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
-fn optional<T>(value: Option<T>, make: impl FnOnce(T) -> ArgValue) -> ArgValue {
+/// What `make` makes of a value; null for none.
+pub(super) fn optional<T>(value: Option<T>, make: impl FnOnce(T) -> ArgValue) -> ArgValue {
     value.map_or(ArgValue::Null, make)
 }
 
-fn not_empty(value: &str) -> ArgValue {
+/// A text; null for none.
+pub(super) fn not_empty(value: &str) -> ArgValue {
     if value.is_empty() { ArgValue::Null } else { text(value) }
 }
 
@@ -88,6 +101,17 @@ fn raw_id(trace: &Trace, id: RawId) -> ArgValue {
         RawId::Int(value) => ArgValue::Int(value),
         RawId::Text(id) => text(trace.text(id)),
     }
+}
+
+fn source(source: &Source) -> ArgValue {
+    dict([
+        ("path", text(&source.path)),
+        ("format", text(&source.format)),
+        ("file_bytes", uint(source.file_bytes)),
+        ("text_bytes", uint(source.text_bytes)),
+        ("file_events", uint(source.file_events)),
+        ("origin", optional(source.origin.as_deref(), text)),
+    ])
 }
 
 /// Facts of all ranks.
@@ -105,7 +129,7 @@ impl Facts<'_> {
         let Some(rank) = self.trace.rank(id) else { return Args::new() };
         let header = if rank.header.is_empty() { ArgValue::Null } else { ArgValue::Dict(rank.header.clone()) };
         let entries = [
-            ("gapless.version", ArgValue::Int(1)),
+            ("gapless.version", ArgValue::Int(VERSION)),
             (
                 "gapless.rank",
                 dict([
@@ -118,7 +142,8 @@ impl Facts<'_> {
                 ]),
             ),
             ("gapless.shift_ns", if self.shift_ns == 0 { ArgValue::Null } else { ArgValue::Int(self.shift_ns) }),
-            ("gapless.source", self.source(id)),
+            ("gapless.source", optional(self.trace.source(rank.source), source)),
+            ("gapless.companions", self.companions(rank)),
             ("gapless.header", header),
             ("gapless.devices", self.devices(id)),
             ("gapless.processes", self.processes(id)),
@@ -131,17 +156,9 @@ impl Facts<'_> {
         entries.into_iter().filter(|(_, value)| is_there(value)).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    fn source(&self, id: RankId) -> ArgValue {
-        let source = self.trace.rank(id).and_then(|rank| self.trace.source(rank.source));
-        optional(source, |source| {
-            dict([
-                ("path", text(&source.path)),
-                ("format", text(&source.format)),
-                ("file_bytes", uint(source.file_bytes)),
-                ("text_bytes", uint(source.text_bytes)),
-                ("file_events", uint(source.file_events)),
-            ])
-        })
+    fn companions(&self, rank: &Rank) -> ArgValue {
+        let sources = rank.companions.iter().filter_map(|&id| self.trace.source(id));
+        ArgValue::List(sources.map(source).collect())
     }
 
     fn devices(&self, id: RankId) -> ArgValue {
@@ -181,12 +198,18 @@ impl Facts<'_> {
     }
 
     fn tracks(&self, id: RankId) -> ArgValue {
-        let lanes = self.layout.lanes.iter().map(|lane| (lane.track, lane.uuid, Some(lane.lane)));
-        let counters = self.layout.counters.iter().map(|counter| (counter.track, counter.uuid, None));
-        let of_rank = |&(track, _, _): &(TrackId, u64, Option<u32>)| {
+        let lanes = self.layout.lanes.iter().map(|lane| {
+            let events = rows_of(self.trace, lane).iter().map(|row| row.indices().len()).sum::<usize>();
+            (lane.track, lane.uuid, Some(lane.lane), events)
+        });
+        let counters = self.layout.counters.iter().map(|counter| {
+            let series = self.trace.counters().get(counter.series.index());
+            (counter.track, counter.uuid, None, series.map_or(0, |series| series.times.len()))
+        });
+        let of_rank = |&(track, ..): &(TrackId, u64, Option<u32>, usize)| {
             self.trace.track(track).is_some_and(|track| track.rank == id)
         };
-        let one = |(track_id, uuid, lane)| {
+        let one = |(track_id, uuid, lane, events)| {
             optional(self.trace.track(track_id), |track: &Track| {
                 let (first_track, first_process) =
                     self.trace.rank(id).map_or((0, 0), |rank| (rank.tracks.start, rank.processes.start));
@@ -200,6 +223,7 @@ impl Facts<'_> {
                     ("name", not_empty(self.trace.text(track.name))),
                     ("sort_index", optional(track.sort_index, ArgValue::Int)),
                     ("lane", optional(lane, |lane: u32| uint(lane.into()))),
+                    ("events", uint(events as u64)),
                     ("counter", optional(series, |series| not_empty(self.trace.text(series.name)))),
                     ("unit", optional(series, |series| not_empty(self.trace.text(series.unit)))),
                 ])
@@ -221,15 +245,20 @@ impl Facts<'_> {
     }
 
     fn warnings(&self, id: RankId) -> ArgValue {
-        let source = self.trace.rank(id).map(|rank| rank.source);
-        let sorted = self.trace.warnings().sorted();
-        let of_rank = sorted.into_iter().filter(|warning| Some(warning.source) == source);
-        let one = |warning: &gapless_trace::Warning| {
+        let Some(rank) = self.trace.rank(id) else { return ArgValue::Null };
+        let sources: Vec<SourceId> = std::iter::once(rank.source).chain(rank.companions.iter().copied()).collect();
+        let sorted = self.trace.warnings().sorted().into_iter();
+        let of_rank = sorted.filter_map(|warning| {
+            let source = sources.iter().position(|&source| source == warning.source)?;
+            Some((warning, source as u64))
+        });
+        let one = |(warning, source): (&gapless_trace::Warning, u64)| {
             dict([
                 ("kind", text(warning.kind.id())),
                 ("count", uint(warning.count)),
                 ("offsets", ArgValue::List(warning.offsets.iter().copied().map(uint).collect())),
                 ("detail", not_empty(&warning.detail)),
+                ("source", if source == 0 { ArgValue::Null } else { uint(source) }),
             ])
         };
         ArgValue::List(of_rank.map(one).collect())

@@ -8,6 +8,8 @@
 
 use gapless_trace::{EventId, StrId, Trace};
 
+use super::encode::file_time;
+
 /// Flows of one sort, with consecutive ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FlowRange {
@@ -32,10 +34,15 @@ pub(super) struct FlowTable {
 }
 
 impl FlowTable {
-    /// The flows of `trace`, whose lanes are written in the order of its rows.
-    pub(super) fn new(trace: &Trace) -> Self {
-        // Order of reading: by time, then by place in the file.
-        let key = |id: EventId| (trace.event(id).start, trace.row_of(id).map(|(row, _)| row), id);
+    /// The flows of `trace`, whose lanes are written in the order of its rows, all times moved by `shift_ns`.
+    pub(super) fn new(trace: &Trace, shift_ns: i64) -> Self {
+        // Order of reading: by time in the file, then by place in it. Lanes are written one after the other.
+        let key = |id: EventId| {
+            let start = trace.event(id).start;
+            let row = trace.row_of(id).map(|(_, row)| row);
+            let lane = row.map(|row| (row.track, row.lane));
+            (file_time(start.nanos(), shift_ns), lane, start, row.map(|row| row.depth), id)
+        };
         let launches = trace.launches().pairs().iter().map(|&(from, to)| (None, from, to));
         let others = trace.flows().iter().map(|flow| (Some(flow.category), flow.from, flow.to));
         let mut flows: Vec<(Option<StrId>, bool, EventId, EventId)> = launches

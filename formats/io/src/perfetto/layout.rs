@@ -2,10 +2,14 @@
 //!
 //! ```text
 //! Rank 3 · python (pid 1234)       process track; all that belongs to the rank lies below it
-//! ├─ thread 1234 (python)          thread track = first lane; further lanes and instants are its children
+//! ├─ thread 1234 (python)          thread track = first lane; further lanes, instants and stack samples are its children
 //! ├─ GPU 0                         plain track that groups
 //! │  ├─ stream 7                   plain track = first lane; further lanes stand beside it
 //! │  └─ stream 7 · syncs
+//! ├─ CPU                           the same
+//! │  └─ core 0
+//! ├─ Requests                      tracks that the file names: plain, below the tracks that their path names
+//! │  └─ Decode
 //! └─ Spans
 //! ```
 //!
@@ -27,6 +31,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 const MAX_DEPTH: usize = 512;
 /// Ids made up for processes and threads count from here: above what Linux gives out (`PID_MAX_LIMIT`, 2^22).
 const MADE_UP_IDS_FROM: i32 = 5_000_000;
+/// Between the names of a track's path.
+const PATH_SEPARATOR: &str = " / ";
+/// Most groups that the path of one track makes.
+const MAX_GROUPS: usize = 16;
 
 /// A lane of a track as a track of its own.
 #[derive(Clone, Debug)]
@@ -249,13 +257,19 @@ impl Builder<'_> {
 
     fn tracks(&mut self, home: Home, process: &Process, tracks: &[(TrackId, &Track)]) {
         let mut threads: FxHashMap<RawId, u64> = FxHashMap::default();
+        // Track of each path of named tracks.
+        let mut named: FxHashMap<String, u64> = FxHashMap::default();
         for &(id, track) in tracks {
             if let Some(series) = track.counter {
                 let uuid = self.counter(home.uuid, id, series);
                 self.layout.counters.push(CounterTrack { uuid, track: id, series });
                 continue;
             }
-            let is_thread = matches!(track.kind, TrackKind::Thread | TrackKind::ThreadInstants);
+            if let (TrackKind::Custom, RawId::Text(path)) = (track.kind, track.tid) {
+                self.named(home, &mut named, id, track, self.trace.text(path));
+                continue;
+            }
+            let is_thread = matches!(track.kind, TrackKind::Thread | TrackKind::ThreadInstants | TrackKind::Samples);
             let thread = match home.pid {
                 Some(pid) if is_thread => Some(match threads.get(&track.tid) {
                     Some(&uuid) => uuid,
@@ -267,8 +281,34 @@ impl Builder<'_> {
                 }),
                 _ => None,
             };
-            self.lanes(home, thread, id, track);
+            self.lanes(home.uuid, thread, id, track, None);
         }
+    }
+
+    /// A track that the file names by its path: below the track of the path's beginning, which is made up as a group
+    /// where there is none.
+    fn named(&mut self, home: Home, named: &mut FxHashMap<String, u64>, id: TrackId, track: &Track, path: &str) {
+        let (above, name) = path.rsplit_once(PATH_SEPARATOR).unwrap_or(("", path));
+        let mut parent = home.uuid;
+        let ends = above.match_indices(PATH_SEPARATOR).map(|(at, _)| at).chain(Some(above.len()));
+        let mut begin = 0;
+        // Each of these groups is a level in the viewer; paths deeper than any program's are not followed.
+        for end in ends.take(MAX_GROUPS).filter(|_| !above.is_empty()) {
+            let (so_far, part) = (above.get(..end).unwrap_or_default(), above.get(begin..end).unwrap_or_default());
+            parent = match named.get(so_far) {
+                Some(&uuid) => uuid,
+                None => {
+                    let uuid = self.plain(parent, part.to_owned(), None);
+                    named.insert(so_far.to_owned(), uuid);
+                    uuid
+                }
+            };
+            begin = end + PATH_SEPARATOR.len();
+        }
+        let own = self.trace.text(track.name).trim();
+        let name = if own.is_empty() { name } else { own }.to_owned();
+        let uuid = self.lanes(parent, None, id, track, Some(name));
+        named.entry(path.to_owned()).or_insert(uuid);
     }
 
     fn thread(&mut self, pid: i32, process: &Process, id: TrackId, track: &Track) -> u64 {
@@ -277,7 +317,8 @@ impl Builder<'_> {
         let tid = if track.tid == process.pid && track.tid != RawId::None { pid } else { self.claim(track.tid) };
         let place = self.place(u64::from(pid.unsigned_abs()) | 1 << 63);
         let label = self.trace.track_label(id);
-        let name = label.strip_suffix(" · instants").unwrap_or(&label).to_owned();
+        let suffix = label.strip_suffix(" · instants").or_else(|| label.strip_suffix(" · samples"));
+        let name = suffix.unwrap_or(&label).to_owned();
         self.layout.descriptors.push(TrackDescriptor {
             uuid: Some(uuid),
             thread: Some(ThreadDescriptor {
@@ -294,8 +335,9 @@ impl Builder<'_> {
         uuid
     }
 
-    /// One Perfetto track per lane, and per 512 levels of nesting in it.
-    fn lanes(&mut self, home: Home, thread: Option<u64>, id: TrackId, track: &Track) {
+    /// One Perfetto track per lane, and per 512 levels of nesting in it; gives the first. They lie below `thread`, or
+    /// where there is none below `parent`.
+    fn lanes(&mut self, parent: u64, thread: Option<u64>, id: TrackId, track: &Track, name: Option<String>) -> u64 {
         let rows = self.trace.rows_of(track);
         let first_row = track.rows.start as usize;
         let mut pieces: Vec<(u32, Range<usize>)> = Vec::new();
@@ -310,16 +352,19 @@ impl Builder<'_> {
             // A track without events is declared too, so that a reader finds it.
             pieces.push((0, first_row..first_row));
         }
-        let label = self.trace.track_label(id);
+        let label = name.unwrap_or_else(|| self.trace.track_label(id));
+        let mut first = None;
         for (index, (lane, rows)) in pieces.into_iter().enumerate() {
             let name = if index == 0 { label.clone() } else { format!("{label} (lane {})", index + 1) };
             let uuid = match thread {
                 Some(uuid) if track.kind == TrackKind::Thread && index == 0 => uuid,
                 Some(uuid) => self.plain(uuid, name, None),
-                None => self.plain(home.uuid, name, None),
+                None => self.plain(parent, name, None),
             };
+            first.get_or_insert(uuid);
             self.layout.lanes.push(LaneTrack { uuid, track: id, lane, rows });
         }
+        first.unwrap_or(parent)
     }
 
     fn counter(&mut self, parent: u64, id: TrackId, series: CounterId) -> u64 {

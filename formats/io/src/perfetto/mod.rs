@@ -15,13 +15,16 @@
 //! What a reader needs to get the same trace back stands in one instant per rank, named
 //! [`FACTS_EVENT`], of category [`FACTS_CATEGORY`], on the rank's process track; see `facts`.
 
+mod annotate;
 mod encode;
 mod facts;
 mod flows;
 mod intern;
 mod lane;
 mod layout;
+mod own;
 mod read;
+mod stacks;
 mod write;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::facts::{Facts, KindOfCategory};
 use super::flows::FlowTable;
 use super::lane::LaneOps;
 use super::layout::{CounterTrack, LaneTrack, Layout, rows_of};
+use super::own::SideTables;
 use super::{FACTS_CATEGORY, FACTS_EVENT};
 use crate::Progress;
 
@@ -157,9 +158,11 @@ fn write_plain(
     let (wanted_ns, room_ns) = (first_ns.min(0).saturating_neg(), i64::MAX - last_ns.max(0));
     let shift_ns = wanted_ns.min(room_ns);
     let layout = Layout::new(trace);
-    let flows = FlowTable::new(trace);
+    let flows = FlowTable::new(trace, shift_ns);
     let kinds = KindOfCategory::new(trace);
-    let context = Context { trace, flows: &flows, kinds: &kinds, shift_ns, arguments: options.arguments };
+    let sides = SideTables::new(trace);
+    let context =
+        Context { trace, flows: &flows, kinds: &kinds, sides: &sides, shift_ns, arguments: options.arguments };
     let mut summary = WriteSummary {
         flows: flows.len(),
         tracks: layout.descriptors.len() as u64 - 1,

@@ -220,7 +220,7 @@ fn siblings_of_one_name_are_one_track_unless_they_stay_apart() {
         file.track(TrackDescriptor {
             uuid: Some(uuid),
             parent_uuid: Some(1),
-            static_or_dynamic_name: Some("lane".to_owned()),
+            static_name: Some("lane".to_owned()),
             sibling_merge_behavior: Some(SiblingMergeBehavior::None as i32),
             ..TrackDescriptor::default()
         });
