@@ -136,3 +136,16 @@ fn read_kineto(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, 
     part.args = Arc::new(JsonText::Plain(Arc::clone(&input.bytes)));
     Ok(vec![part.into()])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_is_described() {
+        let page = include_str!("../../../docs/formats.md");
+        for reader in READERS {
+            assert!(page.contains(reader.name), "docs/formats.md does not describe {:?}", reader.name);
+        }
+    }
+}
