@@ -96,6 +96,9 @@ fn join(main: &mut TracePart, mut companion: TracePart, role: Role, joins: &[Joi
         let missed = joins.len().saturating_sub(found) as u64;
         companion.warnings.add_many(WarningKind::JoinMissed, SourceId(0), missed, None, "");
     }
+    if companion.info.base_time_ns.is_none() && main.info.base_time_ns.is_some() {
+        companion.warnings.add(WarningKind::MixedClocks, SourceId(0), None, "the further file does not name its base");
+    }
     // Times of a part count from its base; the companion's are moved to the main one's.
     let shift = match (companion.info.base_time_ns, main.info.base_time_ns) {
         (None, None) => 0,

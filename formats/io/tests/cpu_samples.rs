@@ -174,12 +174,13 @@ fn damage_in_perf_script_is_counted() {
 fn samples_join_the_trace_of_their_rank() {
     let folder = tempfile::tempdir().unwrap();
     let (main, perf) = (folder.path().join("rank0.json"), folder.path().join("rank0.perf.txt"));
-    let kineto = r#"{"distributedInfo": {"rank": 0}, "traceEvents": [
-        {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 10, "tid": 12, "ts": 5000000, "dur": 10}]}"#;
+    let kineto = r#"{"distributedInfo": {"rank": 0}, "baseTimeNanoseconds": 1000000000, "traceEvents": [
+        {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 10, "tid": 12, "ts": 4000000, "dur": 10}]}"#;
     std::fs::write(&main, kineto).unwrap();
     std::fs::write(&perf, SCRIPT).unwrap();
     let trace = open(&[main, perf], &OpenOptions::default(), &Silent).unwrap();
     assert_eq!((trace.ranks().len(), trace.events().len(), samples(&trace).len()), (1, 5, 4));
+    assert_eq!(trace.warnings().count(WarningKind::MixedClocks), 1, "the text does not say what its times count from");
     let operator = all(&trace)[0];
     assert_eq!(trace.name(operator), "aten::mm");
     let (_, thread) = trace.track_of(operator).unwrap();

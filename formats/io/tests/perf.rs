@@ -152,6 +152,14 @@ fn samples_are_those_that_perf_prints() {
         let differs = got.iter().zip(&expected).find(|(got, expected)| got != expected);
         assert_eq!((differs, got.len()), (None, expected.len()), "{options:?}");
         assert_eq!(from_text.warnings().lost(), 0, "{options:?}: {:?}", from_text.warnings().sorted());
+
+        // Both say when the clock began; the text to a microsecond.
+        std::fs::write(&file, script(&path, &["--header"])).unwrap();
+        let bases = [&from_data, &open_one(&file)].map(|trace| trace.ranks()[0].base_time_ns);
+        assert_eq!(bases.map(|base| base.is_some()), [options.contains(&"-k"); 2], "{options:?}");
+        if let [Some(data), Some(text)] = bases {
+            assert!((data - text).abs() <= 1_000, "{data} {text}");
+        }
     }
 }
 
@@ -204,7 +212,7 @@ fn threads_run_where_the_tracepoint_says() {
         let trace = open_one(path);
         let mut got = runs(&trace);
         // What still ran at the end lasts until the last event.
-        got.retain(|run| !open_runs.get(&run.0).is_some_and(|open| (&open.0, open.1) == (&run.1, run.2)));
+        got.retain(|run| open_runs.get(&run.0).is_none_or(|open| (&open.0, open.1) != (&run.1, run.2)));
         assert_eq!(got, expected, "{what}");
         let first = ids(&trace, EventKind::Scheduled)[0];
         let args = trace.args(first).unwrap();

@@ -240,7 +240,7 @@ fn real_traces_give_the_self_times_of_the_model() {
         eprintln!("skipped: no real traces; set GAPLESS_TRACES to the folder that holds traces/");
     }
     for path in paths {
-        let trace = open(&[path.clone()], &OpenOptions::default(), &Silent).unwrap();
+        let trace = open(std::slice::from_ref(&path), &OpenOptions::default(), &Silent).unwrap();
         let span = trace.span().unwrap();
         let expected = of_trace(&trace, span);
         let got = of_speedscope(&written_speedscope(&trace, &Selection::default()));
