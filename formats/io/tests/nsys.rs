@@ -5,7 +5,7 @@ mod nsys_fixture;
 
 use gapless_formats::{OpenOptions, Silent, open, open_bytes};
 use gapless_trace::{ArgValue, EventId, EventKind, RawId, Trace, TrackKind, WarningKind};
-use nsys_fixture::{Fixture, PID_A, PID_B, full, tid};
+use nsys_fixture::{Fixture, PID_A, PID_B, full, full_in, tid};
 
 fn events(trace: &Trace) -> impl Iterator<Item = EventId> {
     (0..trace.events().len() as u32).map(EventId)
@@ -337,4 +337,41 @@ fn a_name_that_a_uri_would_misread_is_a_file_name() {
     assert!(!open(std::slice::from_ref(&path), &OpenOptions::default(), &Silent).unwrap().events().is_empty());
     // Nothing is left beside it.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn texts_in_utf16_and_databases_with_a_log_are_read() {
+    let expected = full().trace().events().len();
+    let mut other = full_in("UTF-16be");
+    let trace = other.trace();
+    assert_eq!(trace.events().len(), expected);
+    assert_eq!(times(&trace, one(&trace, "vectorAdd<float>(float*)")), (2_000, 500));
+
+    let mut logged = full();
+    logged.run("pragma journal_mode = wal");
+    let bytes = logged.bytes();
+    assert_eq!(bytes[18..20], [2, 2]);
+    assert_eq!(logged.trace().events().len(), expected);
+    assert_eq!(open_bytes("wal.sqlite", bytes, &OpenOptions::default()).unwrap().events().len(), expected);
+}
+
+#[test]
+fn a_process_with_two_gpus_is_one_rank_with_the_metrics_of_both() {
+    let mut fixture = full();
+    fixture.run(&format!("delete from CUPTI_ACTIVITY_KIND_KERNEL where globalPid = {}", PID_B << 24));
+    let a = PID_A << 24;
+    fixture.run(&format!(
+        "insert into CUPTI_ACTIVITY_KIND_KERNEL (start, end, deviceId, streamId, correlationId, globalPid, demangledName)
+         values (50000, 50010, 0, 7, 500, {a}, 2);
+         create table TARGET_INFO_CUDA_DEVICE (gpuId int, cudaId int, pid int);
+         insert into TARGET_INFO_CUDA_DEVICE values (1, 0, {PID_A}), (0, 1, {PID_A})"
+    ));
+    let trace = fixture.trace();
+    assert_eq!(trace.ranks().len(), 1);
+    // The process numbers the devices the other way round.
+    let named: Vec<_> = trace.ranks()[0].devices.iter().map(|info| (info.id, info.name.as_str())).collect();
+    assert_eq!(named, [(0, "H100 B"), (1, "H100 A")]);
+    let series = trace.counters().iter().find(|series| trace.text(series.unit) == "%").unwrap();
+    let process = trace.process(trace.track(series.track).unwrap().process).unwrap();
+    assert_eq!(process.pid, RawId::Int(1));
 }

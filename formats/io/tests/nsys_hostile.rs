@@ -184,7 +184,7 @@ fn pages_that_point_at_each_other_end() {
     let root = {
         let connection = rusqlite::Connection::open(fixture.path()).unwrap();
         let sql = "select rootpage from sqlite_schema where name = 'CUPTI_ACTIVITY_KIND_KERNEL'";
-        connection.query_row(sql, [], |row| row.get::<_, usize>(0)).unwrap()
+        connection.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() as usize
     };
     let page = &mut bytes[(root - 1) * 4096..root * 4096];
     assert_eq!(page[0], 5, "the root is an interior page");

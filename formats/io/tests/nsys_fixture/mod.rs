@@ -104,11 +104,13 @@ fn payload(domain: u64, schema: u64, body: &[u8]) -> String {
 /// An export with every kind of table.
 pub fn full() -> Fixture {
     static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-    Fixture::of(BYTES.get_or_init(|| make().bytes()))
+    Fixture::of(BYTES.get_or_init(|| full_in("UTF-8").bytes()))
 }
 
-fn make() -> Fixture {
+/// The same with texts in this encoding.
+pub fn full_in(encoding: &str) -> Fixture {
     let mut fixture = Fixture::new();
+    fixture.run(&format!("pragma encoding = '{encoding}'"));
     let (a, b, c) = (PID_A << 24, PID_B << 24, PID_C << 24);
     let (thread_a, thread_b, thread_c) = (tid(PID_A, 77), tid(PID_B, 88), tid(PID_C, 99));
     let communicator = 0xFEDC_BA98_7654_3210u64;
