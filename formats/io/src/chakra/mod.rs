@@ -136,8 +136,8 @@ fn read_protobuf(input: &Input, progress: &dyn Progress, made: &mut Made) -> Res
 
 fn read_workload_graph(input: &Input, progress: &dyn Progress, made: &mut Made) -> Result<Args, Refused> {
     let bytes: &[u8] = &input.bytes;
-    let mut cursor = document(bytes);
-    let mut walk = Elements::new(b"\"Id\"", input.limits.string_bytes);
+    let mut cursor = document(bytes).with_nesting(input.limits.nesting);
+    let mut walk = Elements::new(b"\"Id\"", &input.limits);
     let mut warnings = Warnings::default();
     cursor.take(b'{');
     loop {
@@ -168,7 +168,7 @@ fn read_workload_graph(input: &Input, progress: &dyn Progress, made: &mut Made) 
 
 fn read_jsonized(input: &Input, progress: &dyn Progress, made: &mut Made) -> Result<Args, Refused> {
     let bytes: &[u8] = &input.bytes;
-    let mut cursor = document(bytes);
+    let mut cursor = document(bytes).with_nesting(input.limits.nesting);
     let mut metadata = Args::new();
     let mut is_first = true;
     loop {
@@ -178,7 +178,7 @@ fn read_jsonized(input: &Input, progress: &dyn Progress, made: &mut Made) -> Res
             return Ok(metadata);
         }
         let end = from.saturating_add(input.limits.string_bytes);
-        let mut object = Cursor::new(bytes.get(..end).unwrap_or(bytes), from);
+        let mut object = Cursor::new(bytes.get(..end).unwrap_or(bytes), from).with_nesting(input.limits.nesting);
         if object.peek() != b'{' || object.skip_value().is_none() {
             let is_cut = is_unfinished(bytes.get(from..).unwrap_or_default());
             let kind = if is_cut { WarningKind::Truncated } else { WarningKind::TrailingText };

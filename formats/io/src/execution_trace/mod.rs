@@ -42,11 +42,11 @@ pub(crate) fn sniff(head: &Head<'_>) -> bool {
 pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {
     let bytes: &[u8] = &input.bytes;
     let mut part = input.part();
-    let mut cursor = document(bytes);
+    let mut cursor = document(bytes).with_nesting(input.limits.nesting);
     if !cursor.take(b'{') {
         return Err(Refused::format(cursor.at as u64, "it is no execution trace"));
     }
-    let mut walk = Elements::new(b"\"id\"", input.limits.string_bytes);
+    let mut walk = Elements::new(b"\"id\"", &input.limits);
     let mut header = Args::new();
     let mut places = Vec::new();
     loop {

@@ -90,8 +90,8 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
 
 fn read_json(input: &Input, progress: &dyn Progress, warnings: &mut Warnings) -> Result<(Recorder, Args), Refused> {
     let bytes: &[u8] = &input.bytes;
-    let mut cursor = document(bytes);
-    let mut walk = Elements::new(b"\"collective_seq_id\"", input.limits.string_bytes);
+    let mut cursor = document(bytes).with_nesting(input.limits.nesting);
+    let mut walk = Elements::new(b"\"collective_seq_id\"", &input.limits);
     let mut places = Vec::new();
     let mut header = Args::new();
     if !cursor.take(b'{') {

@@ -86,8 +86,8 @@ impl Document {
     pub fn read(bytes: &[u8], limits: &Limits, warnings: &mut Warnings) -> Result<Self, Refused> {
         let mut found = Self::default();
         let mut walk = Walk {
-            cursor: document(bytes),
-            elements: Elements::new(b"\"size\"", limits.string_bytes),
+            cursor: document(bytes).with_nesting(limits.nesting),
+            elements: Elements::new(b"\"size\"", limits),
             warnings,
             most_events: limits.events,
             is_over: false,
