@@ -6,6 +6,7 @@ use std::ops::Range;
 use gapless_trace::{ArgValue, Args, SourceId, WarningKind, Warnings};
 use memchr::memmem;
 
+use crate::error::Refused;
 use crate::kineto::{Cursor, RawStr};
 use crate::limits::Limits;
 
@@ -242,6 +243,15 @@ pub(crate) fn list<'a>(args: &'a Args, key: &str) -> &'a [ArgValue] {
     match get(args, key) {
         Some(ArgValue::List(items)) => items,
         _ => &[],
+    }
+}
+
+/// The refusal of a file that has more entries than the limit; `what` begins a sentence (`the log has more records`).
+pub(crate) fn too_many(what: &str, limits: &Limits) -> Refused {
+    Refused::Limit {
+        what: what.to_owned(),
+        limit: format!("{} events", limits.events),
+        flag: format!("events={}", limits.events.saturating_mul(2)),
     }
 }
 

@@ -23,7 +23,8 @@ use crate::Progress;
 use crate::error::Refused;
 use crate::execution_trace::graph::{Node, Tracks, lay_out};
 use crate::json::{
-    Elements, Next, document, get, int, is_unfinished, keys_of_head, list, micros_to_nanos, next_key, text, uint,
+    Elements, Next, document, get, int, is_unfinished, keys_of_head, list, micros_to_nanos, next_key, text, too_many,
+    uint,
 };
 use crate::kineto::{Cursor, parse_object};
 use crate::mapped::Bytes;
@@ -210,13 +211,9 @@ struct Made {
 impl Made {
     fn check(&self, input: &Input, progress: &dyn Progress, at: usize) -> Result<(), Refused> {
         if self.nodes.len() as u64 >= input.limits.events {
-            return Err(Refused::Limit {
-                what: "the trace has more nodes".to_owned(),
-                limit: format!("{} events", input.limits.events),
-                flag: format!("events={}", input.limits.events.saturating_mul(2)),
-            });
+            return Err(too_many("the trace has more nodes", &input.limits));
         }
-        if self.nodes.len() % 4_096 == 0 {
+        if self.nodes.len().is_multiple_of(4_096) {
             progress.done(at as u64);
             if progress.is_cancelled() {
                 return Err(Refused::Cancelled);

@@ -73,7 +73,7 @@ pub(super) fn node(
     // Traces that were linked with a Kineto trace carry its times.
     let mut nanos = |key: &str| {
         let value = value_of(raw, key).filter(|_| get(fields, key).is_some())?;
-        match Cursor::new(value, 0).micros_slow()? {
+        match Cursor::new(value, 0).micros_as_nanos()? {
             Nanos::Value(value) if value.abs() < crate::json::FARTHEST_NS => Some(value),
             Nanos::Value(_) | Nanos::OutOfRange { .. } => {
                 chunk.warnings.add(WarningKind::TimeOutOfRange, SourceId(0), Some(args.offset()), name);

@@ -17,7 +17,7 @@ use gapless_trace::{ArgsLoc, SourceId, WarningKind};
 use self::record::Log;
 use crate::Progress;
 use crate::error::Refused;
-use crate::json::{document, is_unfinished, keys_of_head};
+use crate::json::{document, is_unfinished, keys_of_head, too_many};
 use crate::kineto::{Cursor, parse_object};
 use crate::readers::{Head, Input, ReadPart, Role};
 use crate::text::JsonText;
@@ -67,13 +67,9 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
         cursor.at = record.at;
         records += 1;
         if records > input.limits.events {
-            return Err(Refused::Limit {
-                what: "the log has more records".to_owned(),
-                limit: format!("{} events", input.limits.events),
-                flag: format!("events={}", input.limits.events.saturating_mul(2)),
-            });
+            return Err(too_many("the log has more records", &input.limits));
         }
-        if records % 4_096 == 0 {
+        if records.is_multiple_of(4_096) {
             progress.done(from as u64);
             if progress.is_cancelled() {
                 return Err(Refused::Cancelled);
