@@ -6,7 +6,9 @@ use std::ops::Range;
 use gapless_trace::{ArgValue, Args, SourceId, WarningKind, Warnings};
 use memchr::memmem;
 
+use crate::error::Refused;
 use crate::kineto::{Cursor, RawStr};
+use crate::limits::Limits;
 
 /// Times beyond this are dropped, so that a base and a duration can be added without overflow.
 pub(crate) const FARTHEST_NS: i64 = i64::MAX / 4;
@@ -103,6 +105,8 @@ pub(crate) struct Elements {
     first_key: &'static [u8],
     /// Longest element, in bytes.
     longest: usize,
+    /// Deepest nesting of an element.
+    nesting: usize,
     wasted: usize,
     /// Whether the text ended within a list.
     pub is_cut: bool,
@@ -113,8 +117,8 @@ const MOST_REREAD: usize = 4;
 
 impl Elements {
     /// `first_key` with its quotes.
-    pub fn new(first_key: &'static [u8], longest: usize) -> Self {
-        Self { first_key, longest, wasted: 0, is_cut: false }
+    pub fn new(first_key: &'static [u8], limits: &Limits) -> Self {
+        Self { first_key, longest: limits.string_bytes, nesting: limits.nesting, wasted: 0, is_cut: false }
     }
 
     /// The place of the next element of a list whose `[` was taken; `None` at its end, which is taken.
@@ -140,7 +144,7 @@ impl Elements {
             }
             let from = cursor.at;
             let window = whole.get(..from.saturating_add(self.longest)).unwrap_or(whole);
-            let mut element = Cursor::new(window, from);
+            let mut element = Cursor::new(window, from).with_nesting(self.nesting);
             let is_whole = element.skip_value().is_some() && {
                 let end = element.at;
                 element.skip_space();
@@ -156,11 +160,13 @@ impl Elements {
             let may_go_on = self.wasted <= whole.len().saturating_mul(MOST_REREAD);
             match next_start(whole, from + 1, self.first_key).filter(|_| may_go_on) {
                 Some(start) => {
-                    warnings.add(WarningKind::MalformedEvent, SourceId(0), Some(from as u64), "");
+                    let kind = if element.is_too_deep { WarningKind::TooDeep } else { WarningKind::MalformedEvent };
+                    warnings.add(kind, SourceId(0), Some(from as u64), "");
                     cursor.at = start;
                 }
                 None => {
-                    warnings.add(WarningKind::Truncated, SourceId(0), Some(from as u64), "");
+                    let kind = if element.is_too_deep { WarningKind::TooDeep } else { WarningKind::Truncated };
+                    warnings.add(kind, SourceId(0), Some(from as u64), "");
                     self.is_cut = true;
                     cursor.at = whole.len();
                     return None;
@@ -240,6 +246,15 @@ pub(crate) fn list<'a>(args: &'a Args, key: &str) -> &'a [ArgValue] {
     }
 }
 
+/// The refusal of a file that has more entries than the limit; `what` begins a sentence (`the log has more records`).
+pub(crate) fn too_many(what: &str, limits: &Limits) -> Refused {
+    Refused::Limit {
+        what: what.to_owned(),
+        limit: format!("{} events", limits.events),
+        flag: format!("events={}", limits.events.saturating_mul(2)),
+    }
+}
+
 /// Microseconds as nanoseconds, if they lie in the range of times.
 pub(crate) fn micros_to_nanos(micros: i64) -> Option<i64> {
     micros.checked_mul(1_000).filter(|nanos| (-FARTHEST_NS..=FARTHEST_NS).contains(nanos))
@@ -254,7 +269,8 @@ mod tests {
     fn elements(text: &str) -> (Vec<String>, Warnings) {
         let mut cursor = Cursor::new(text.as_bytes(), 0);
         assert!(cursor.take(b'['));
-        let (mut walk, mut warnings, mut found) = (Elements::new(b"\"id\"", 1 << 20), Warnings::default(), Vec::new());
+        let (mut walk, mut warnings, mut found) =
+            (Elements::new(b"\"id\"", &Limits::default()), Warnings::default(), Vec::new());
         while let Some(range) = walk.next(&mut cursor, &mut warnings) {
             found.push(text[range].to_owned());
         }

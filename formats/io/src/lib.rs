@@ -4,10 +4,10 @@
 //! [`Trace`](gapless_trace::Trace). Nothing that a file contains can make it panic, run or write anything.
 
 mod args_arena;
+mod chakra;
 pub mod chrome_json;
 mod collapsed;
 mod cpu_samples;
-mod chakra;
 mod error;
 mod execution_trace;
 mod flight_recorder;
@@ -16,8 +16,8 @@ mod kineto;
 mod limits;
 mod mapped;
 mod merge;
-mod nsys;
 mod nccl_inspector;
+mod nsys;
 mod open;
 pub mod parquet;
 mod output;

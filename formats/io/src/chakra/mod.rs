@@ -23,7 +23,8 @@ use crate::Progress;
 use crate::error::Refused;
 use crate::execution_trace::graph::{Node, Tracks, lay_out};
 use crate::json::{
-    Elements, Next, document, get, int, is_unfinished, keys_of_head, list, micros_to_nanos, next_key, text, uint,
+    Elements, Next, document, get, int, is_unfinished, keys_of_head, list, micros_to_nanos, next_key, text, too_many,
+    uint,
 };
 use crate::kineto::{Cursor, parse_object};
 use crate::mapped::Bytes;
@@ -136,8 +137,8 @@ fn read_protobuf(input: &Input, progress: &dyn Progress, made: &mut Made) -> Res
 
 fn read_workload_graph(input: &Input, progress: &dyn Progress, made: &mut Made) -> Result<Args, Refused> {
     let bytes: &[u8] = &input.bytes;
-    let mut cursor = document(bytes);
-    let mut walk = Elements::new(b"\"Id\"", input.limits.string_bytes);
+    let mut cursor = document(bytes).with_nesting(input.limits.nesting);
+    let mut walk = Elements::new(b"\"Id\"", &input.limits);
     let mut warnings = Warnings::default();
     cursor.take(b'{');
     loop {
@@ -168,7 +169,7 @@ fn read_workload_graph(input: &Input, progress: &dyn Progress, made: &mut Made) 
 
 fn read_jsonized(input: &Input, progress: &dyn Progress, made: &mut Made) -> Result<Args, Refused> {
     let bytes: &[u8] = &input.bytes;
-    let mut cursor = document(bytes);
+    let mut cursor = document(bytes).with_nesting(input.limits.nesting);
     let mut metadata = Args::new();
     let mut is_first = true;
     loop {
@@ -178,7 +179,7 @@ fn read_jsonized(input: &Input, progress: &dyn Progress, made: &mut Made) -> Res
             return Ok(metadata);
         }
         let end = from.saturating_add(input.limits.string_bytes);
-        let mut object = Cursor::new(bytes.get(..end).unwrap_or(bytes), from);
+        let mut object = Cursor::new(bytes.get(..end).unwrap_or(bytes), from).with_nesting(input.limits.nesting);
         if object.peek() != b'{' || object.skip_value().is_none() {
             let is_cut = is_unfinished(bytes.get(from..).unwrap_or_default());
             let kind = if is_cut { WarningKind::Truncated } else { WarningKind::TrailingText };
@@ -210,13 +211,9 @@ struct Made {
 impl Made {
     fn check(&self, input: &Input, progress: &dyn Progress, at: usize) -> Result<(), Refused> {
         if self.nodes.len() as u64 >= input.limits.events {
-            return Err(Refused::Limit {
-                what: "the trace has more nodes".to_owned(),
-                limit: format!("{} events", input.limits.events),
-                flag: format!("events={}", input.limits.events.saturating_mul(2)),
-            });
+            return Err(too_many("the trace has more nodes", &input.limits));
         }
-        if self.nodes.len() % 4_096 == 0 {
+        if self.nodes.len().is_multiple_of(4_096) {
             progress.done(at as u64);
             if progress.is_cancelled() {
                 return Err(Refused::Cancelled);

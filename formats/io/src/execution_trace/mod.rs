@@ -17,7 +17,7 @@ use gapless_trace::{ArgValue, Args, ArgsError, ArgsLoc, ArgsSource, RawChunk, Ra
 use self::graph::Tracks;
 use crate::Progress;
 use crate::error::Refused;
-use crate::json::{Elements, Next, document, get, int, is_unfinished, keys_of_head, next_key, text};
+use crate::json::{Elements, Next, document, get, int, is_unfinished, keys_of_head, next_key, text, too_many};
 use crate::kineto::parse_object;
 use crate::readers::{Head, Input, Join, ReadPart, Role};
 use crate::text::JsonText;
@@ -42,11 +42,11 @@ pub(crate) fn sniff(head: &Head<'_>) -> bool {
 pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, Refused> {
     let bytes: &[u8] = &input.bytes;
     let mut part = input.part();
-    let mut cursor = document(bytes);
+    let mut cursor = document(bytes).with_nesting(input.limits.nesting);
     if !cursor.take(b'{') {
         return Err(Refused::format(cursor.at as u64, "it is no execution trace"));
     }
-    let mut walk = Elements::new(b"\"id\"", input.limits.string_bytes);
+    let mut walk = Elements::new(b"\"id\"", &input.limits);
     let mut header = Args::new();
     let mut places = Vec::new();
     loop {
@@ -56,11 +56,7 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
                 while let Some(place) = walk.next(&mut cursor, &mut part.warnings) {
                     places.push(place);
                     if places.len() as u64 > input.limits.events {
-                        return Err(Refused::Limit {
-                            what: "the execution trace has more nodes".to_owned(),
-                            limit: format!("{} events", input.limits.events),
-                            flag: format!("events={}", input.limits.events.saturating_mul(2)),
-                        });
+                        return Err(too_many("the execution trace has more nodes", &input.limits));
                     }
                 }
                 if walk.is_cut {
@@ -108,7 +104,7 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
     let mut nodes = Vec::with_capacity(places.len());
     let mut joins = Vec::new();
     for (count, place) in places.into_iter().enumerate() {
-        if count % 4_096 == 0 {
+        if count.is_multiple_of(4_096) {
             progress.done(place.start as u64);
             if progress.is_cancelled() {
                 return Err(Refused::Cancelled);

@@ -126,7 +126,9 @@ impl Recorder {
             (name, desc, _) => format!("group {name} ({desc})"),
         };
         let label = self.chunk.strings.intern(&label);
-        let track = self.chunk.track(TrackKind::Custom, self.pid, RawId::Text(label));
+        // Known ones were found above; looking through all tracks again would take long where there are many.
+        self.chunk.tracks.push((TrackKind::Custom, self.pid, RawId::Text(label)));
+        let track = self.chunk.tracks.len() as u32 - 1;
         self.chunk.metas.push(RawMeta::ThreadName(self.pid, RawId::Text(label), label));
         self.tracks.insert((group.to_owned(), desc.to_owned()), track);
         track

@@ -126,11 +126,11 @@ impl Graph {
         const LEFT_OUT: &str = "…";
         // Long texts that many values share cost what they are long.
         let cost = 1 + self.text(id).map_or(0, str::len) / 16;
-        let Some(rest) = budget.checked_sub(cost).filter(|_| depth <= MAX_DEPTH) else {
-            *budget = if depth > MAX_DEPTH { *budget } else { 0 };
+        let is_affordable = *budget >= cost;
+        *budget = budget.saturating_sub(cost);
+        if !is_affordable || depth > MAX_DEPTH {
             return ArgValue::Text(LEFT_OUT.to_owned());
-        };
-        *budget = rest;
+        }
         match self.get(id) {
             None | Some(Value::None) => ArgValue::Null,
             Some(Value::Bool(value)) => ArgValue::Bool(*value),

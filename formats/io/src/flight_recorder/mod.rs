@@ -23,7 +23,7 @@ use self::entry::Recorder;
 use self::graph::{Graph, Id};
 use crate::Progress;
 use crate::error::Refused;
-use crate::json::{Elements, Next, document, is_unfinished, keys_of_head, next_key};
+use crate::json::{Elements, Next, document, is_unfinished, keys_of_head, next_key, too_many};
 use crate::kineto::parse_object;
 use crate::readers::{Head, Input, ReadPart, Role};
 use crate::text::JsonText;
@@ -90,8 +90,8 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
 
 fn read_json(input: &Input, progress: &dyn Progress, warnings: &mut Warnings) -> Result<(Recorder, Args), Refused> {
     let bytes: &[u8] = &input.bytes;
-    let mut cursor = document(bytes);
-    let mut walk = Elements::new(b"\"collective_seq_id\"", input.limits.string_bytes);
+    let mut cursor = document(bytes).with_nesting(input.limits.nesting);
+    let mut walk = Elements::new(b"\"collective_seq_id\"", &input.limits);
     let mut places = Vec::new();
     let mut header = Args::new();
     if !cursor.take(b'{') {
@@ -103,7 +103,7 @@ fn read_json(input: &Input, progress: &dyn Progress, warnings: &mut Warnings) ->
             Next::Item(key) if key.text == b"entries" && cursor.take(b'[') => {
                 while let Some(place) = walk.next(&mut cursor, warnings) {
                     if places.len() as u64 >= input.limits.events {
-                        return Err(too_many(input));
+                        return Err(too_many("the dump has more entries", &input.limits));
                     }
                     places.push(place);
                 }
@@ -143,7 +143,7 @@ fn read_json(input: &Input, progress: &dyn Progress, warnings: &mut Warnings) ->
     }
     let mut recorder = Recorder::new(&header);
     for (count, place) in places.into_iter().enumerate() {
-        if count % 4096 == 0 {
+        if count.is_multiple_of(4_096) {
             cancelled(progress, place.start)?;
         }
         let loc = ArgsLoc::new(place.start as u64, place.len()).unwrap_or_else(|| {
@@ -156,14 +156,6 @@ fn read_json(input: &Input, progress: &dyn Progress, warnings: &mut Warnings) ->
         recorder.entry(&entry, loc, stack, offset);
     }
     Ok((recorder, header))
-}
-
-fn too_many(input: &Input) -> Refused {
-    Refused::Limit {
-        what: "the dump has more entries".to_owned(),
-        limit: format!("{} events", input.limits.events),
-        flag: format!("events={}", input.limits.events.saturating_mul(2)),
-    }
 }
 
 fn cancelled(progress: &dyn Progress, done: usize) -> Result<(), Refused> {
@@ -194,9 +186,9 @@ fn read_pickle(input: &Input, progress: &dyn Progress, warnings: &mut Warnings) 
     let mut left = graph.values.len().saturating_mul(32).saturating_add(1 << 20);
     for (count, &id) in entries.and_then(|entries| graph.items(entries)).unwrap_or_default().iter().enumerate() {
         if count as u64 >= input.limits.events {
-            return Err(too_many(input));
+            return Err(too_many("the dump has more entries", &input.limits));
         }
-        if count % 4096 == 0 {
+        if count.is_multiple_of(4_096) {
             cancelled(progress, 0)?;
         }
         if partial.contains(&id) {

@@ -14,8 +14,8 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::mapped::Bytes;
 
-/// Most values, memo places and open marks: a recorder of a hundred thousand calls has a third of it.
-const MOST_VALUES: usize = 8 << 20;
+/// Most values, memo places and open marks: enough for a recorder of a hundred thousand calls.
+const MOST_VALUES: usize = 3 << 20;
 
 /// What a pickle holds.
 pub(crate) struct Pickle {
@@ -52,23 +52,24 @@ pub(crate) fn parse(bytes: &Arc<Bytes>, limits: &Limits, warnings: &mut Warnings
     };
     // Shared by all uses.
     machine.graph.values.extend([Value::None, Value::Bool(false), Value::Bool(true)]);
-    let mut partial = Vec::new();
     loop {
         let from = machine.at;
         match machine.step() {
             Ok(false) => {}
-            Ok(true) => break,
+            Ok(true) => {
+                let root = machine.stack.last().copied().unwrap_or(NONE);
+                return Ok(Pickle { graph: machine.graph, root, partial: Vec::new() });
+            }
             Err(Stop::Refused(refused)) => return Err(refused),
             Err(Stop::Cut) => {
                 machine.warnings.add(WarningKind::Truncated, SourceId(0), Some(from as u64), "");
-                partial = machine.collapse();
-                break;
+                let partial = machine.collapse();
+                let root = machine.stack.first().copied();
+                let root = root.ok_or_else(|| Refused::format(0, "the pickle is empty: it ends before any value"))?;
+                return Ok(Pickle { graph: machine.graph, root, partial });
             }
         }
     }
-    let root = machine.stack.first().copied();
-    let root = root.ok_or_else(|| Refused::format(0, "the pickle is empty: it ends before any value"))?;
-    Ok(Pickle { graph: machine.graph, root, partial })
 }
 
 const NONE: Id = 0;
@@ -214,18 +215,13 @@ impl<'a> Machine<'a> {
 
     fn text(&mut self, opcode: u8, from: usize) -> Step<()> {
         let value = match opcode {
+            // Texts of protocol 0 are Latin-1, with escapes for the rest.
             b'V' | b'S' => {
                 let line = self.line()?;
-                let line = if opcode == b'S' {
-                    unquoted(line).ok_or_else(|| self.broken(from, "a text has no quotes"))?
-                } else {
-                    line
-                };
-                let text = match std::str::from_utf8(line) {
-                    Ok(text) => unescaped(text),
-                    Err(_) => self.repaired(line, from),
-                };
-                Value::Owned(text.into())
+                let inside = if opcode == b'S' { unquoted(line) } else { Some(line) };
+                let inside = inside.ok_or_else(|| self.broken(from, "a text has no quotes"))?;
+                let text: String = inside.iter().map(|&byte| char::from(byte)).collect();
+                Value::Owned(unescaped(&text, opcode == b'V').into())
             }
             _ => {
                 let width = match opcode {
@@ -327,6 +323,12 @@ impl<'a> Machine<'a> {
                 }
                 _ => {}
             }
+        }
+        // An entry that is set without a mark stands above its dictionary.
+        if let &[target, key, value, ..] = self.stack.as_slice()
+            && let Some(Value::Dict(dict)) = self.graph.values.get_mut(target as usize)
+        {
+            dict.push((key, value));
         }
         partial
     }
@@ -451,8 +453,8 @@ fn unquoted(line: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Resolves the escapes of Python's text forms; what is no escape stays.
-fn unescaped(text: &str) -> String {
+/// Resolves the escapes of Python's text forms; what is no escape stays. Raw texts have those of characters only.
+fn unescaped(text: &str, is_raw: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
@@ -464,7 +466,7 @@ fn unescaped(text: &str) -> String {
         };
         let after = rest.get(kind.len_utf8()..).unwrap_or_default();
         let digits = match kind {
-            'x' => 2,
+            'x' if !is_raw => 2,
             'u' => 4,
             'U' => 8,
             _ => 0,
@@ -476,10 +478,10 @@ fn unescaped(text: &str) -> String {
                 out.push(char::from_u32(code).unwrap_or('\u{FFFD}'));
                 rest = after.get(digits..).unwrap_or_default();
             }
-            ('n', _) => out.push('\n'),
-            ('t', _) => out.push('\t'),
-            ('r', _) => out.push('\r'),
-            ('\\' | '\'' | '"', _) => out.push(kind),
+            ('n', _) if !is_raw => out.push('\n'),
+            ('t', _) if !is_raw => out.push('\t'),
+            ('r', _) if !is_raw => out.push('\r'),
+            ('\\' | '\'' | '"', _) if !is_raw => out.push(kind),
             _ => {
                 out.push('\\');
                 out.push(kind);

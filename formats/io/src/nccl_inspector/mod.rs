@@ -17,7 +17,7 @@ use gapless_trace::{ArgsLoc, SourceId, WarningKind};
 use self::record::Log;
 use crate::Progress;
 use crate::error::Refused;
-use crate::json::{document, is_unfinished, keys_of_head};
+use crate::json::{document, is_unfinished, keys_of_head, too_many};
 use crate::kineto::{Cursor, parse_object};
 use crate::readers::{Head, Input, ReadPart, Role};
 use crate::text::JsonText;
@@ -38,6 +38,7 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
     let mut log = Log::default();
     let mut cursor = document(bytes);
     let mut records = 0u64;
+    let mut wasted = 0usize;
     loop {
         cursor.skip_space();
         if cursor.is_at_end() {
@@ -45,12 +46,16 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
         }
         let from = cursor.at;
         // A record is a line, or, in logs that were printed for people, a few.
-        let end = from.saturating_add(input.limits.string_bytes);
-        let mut record = Cursor::new(bytes.get(..end).unwrap_or(bytes), from);
+        // What is damaged is read again line by line; how much so is bounded.
+        let line = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default());
+        let may_go_on = wasted <= bytes.len().saturating_mul(4);
+        let longest = line.filter(|_| !may_go_on).unwrap_or(input.limits.string_bytes);
+        let end = from.saturating_add(longest);
+        let mut record = Cursor::new(bytes.get(..end).unwrap_or(bytes), from).with_nesting(input.limits.nesting);
         let is_whole = record.peek() == b'{' && record.skip_value().is_some();
         if !is_whole {
-            let line_end = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default());
-            let (kind, next) = match line_end {
+            wasted += record.at.saturating_sub(from);
+            let (kind, next) = match line {
                 Some(length) => (WarningKind::MalformedEvent, from + length),
                 None if is_unfinished(bytes.get(from..).unwrap_or_default()) => (WarningKind::Truncated, bytes.len()),
                 None => (WarningKind::MalformedEvent, bytes.len()),
@@ -62,13 +67,9 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
         cursor.at = record.at;
         records += 1;
         if records > input.limits.events {
-            return Err(Refused::Limit {
-                what: "the log has more records".to_owned(),
-                limit: format!("{} events", input.limits.events),
-                flag: format!("events={}", input.limits.events.saturating_mul(2)),
-            });
+            return Err(too_many("the log has more records", &input.limits));
         }
-        if records % 4_096 == 0 {
+        if records.is_multiple_of(4_096) {
             progress.done(from as u64);
             if progress.is_cancelled() {
                 return Err(Refused::Cancelled);

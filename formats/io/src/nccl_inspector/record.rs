@@ -201,7 +201,9 @@ impl Log {
         }
         let label = self.chunk.strings.intern(&label);
         let pid = dump.pid.map_or(RawId::None, RawId::Int);
-        let track = self.chunk.track(TrackKind::Custom, pid, RawId::Text(label));
+        // Known ones were found above; looking through all tracks again would take long where there are many.
+        self.chunk.tracks.push((TrackKind::Custom, pid, RawId::Text(label)));
+        let track = self.chunk.tracks.len() as u32 - 1;
         self.chunk.metas.push(RawMeta::ThreadName(pid, RawId::Text(label), label));
         self.tracks.insert(key, track);
         track

@@ -5,7 +5,7 @@ use std::ops::Range;
 use gapless_trace::{ArgValue, Args, SourceId, WarningKind, Warnings};
 
 use crate::error::Refused;
-use crate::json::{Elements, Next, document, is_unfinished, next_key};
+use crate::json::{Elements, Next, document, is_unfinished, next_key, too_many};
 use crate::kineto::{Cursor, parse_object};
 use crate::limits::Limits;
 
@@ -74,7 +74,7 @@ struct Walk<'a, 'w> {
     cursor: Cursor<'a>,
     elements: Elements,
     warnings: &'w mut Warnings,
-    most_events: u64,
+    limits: &'w Limits,
     is_over: bool,
 }
 
@@ -86,10 +86,10 @@ impl Document {
     pub fn read(bytes: &[u8], limits: &Limits, warnings: &mut Warnings) -> Result<Self, Refused> {
         let mut found = Self::default();
         let mut walk = Walk {
-            cursor: document(bytes),
-            elements: Elements::new(b"\"size\"", limits.string_bytes),
+            cursor: document(bytes).with_nesting(limits.nesting),
+            elements: Elements::new(b"\"size\"", limits),
             warnings,
-            most_events: limits.events,
+            limits,
             is_over: false,
         };
         if !walk.cursor.take(b'{') {
@@ -159,12 +159,8 @@ impl Document {
         while let Some(place) = walk.elements.next(&mut walk.cursor, walk.warnings) {
             count += 1;
             self.events += 1;
-            if self.events > walk.most_events {
-                return Err(Refused::Limit {
-                    what: "the file has more records".to_owned(),
-                    limit: format!("{} events", walk.most_events),
-                    flag: format!("events={}", walk.most_events.saturating_mul(2)),
-                });
+            if self.events > walk.limits.events {
+                return Err(too_many("the file has more records", walk.limits));
             }
             if known.is_some() {
                 places.push(place);

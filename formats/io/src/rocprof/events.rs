@@ -90,7 +90,7 @@ pub(super) fn emit(
     let read = |&(list, places): &(&List, &[Range<usize>])| {
         let mut maker = Maker::new(names, pid, correlation_base);
         for (count, place) in places.iter().enumerate() {
-            if count % 4_096 == 0 {
+            if count.is_multiple_of(4_096) {
                 progress.done(place.start as u64);
                 if progress.is_cancelled() {
                     return None;
@@ -271,8 +271,12 @@ impl<'a> Maker<'a> {
 
     fn custom(&mut self, name: &str) -> u32 {
         let name = self.chunk.strings.intern(name);
-        self.chunk.metas.push(RawMeta::ThreadName(self.pid, RawId::Text(name), name));
-        self.tracks.get(&mut self.chunk, TrackKind::Custom, self.pid, RawId::Text(name))
+        let known = self.chunk.tracks.len();
+        let track = self.tracks.get(&mut self.chunk, TrackKind::Custom, self.pid, RawId::Text(name));
+        if self.chunk.tracks.len() > known {
+            self.chunk.metas.push(RawMeta::ThreadName(self.pid, RawId::Text(name), name));
+        }
+        track
     }
 
     /// Work lies on its HIP stream; releases before 7.0 know the queue only.
