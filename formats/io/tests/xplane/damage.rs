@@ -1,7 +1,7 @@
 //! Damaged and hostile files: nothing panics, what is whole is kept, what is lost is counted.
 
 use gapless_formats::{Limits, OpenError, OpenOptions, open_bytes};
-use gapless_trace::{EventId, Trace, WarningKind};
+use gapless_trace::{EventId, Trace, TrackKind, WarningKind};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -240,6 +240,29 @@ fn any_space() -> impl Strategy<Value = XSpace> {
     prop::collection::vec(plane, 1..4).prop_map(|planes| XSpace { planes, ..XSpace::default() })
 }
 
+const PLANES: [&str; 8] = [
+    "/host:CPU",
+    "/host:CPU [12]",
+    "/device:GPU:0",
+    "/device:GPU:1",
+    "/device:TPU:2",
+    "/device:TPU:2 SparseCore 1",
+    "/host:metadata",
+    "#Chip0#",
+];
+const LINES: [&str; 8] =
+    ["", "Stream #7(Kernel)", "XLA Ops", "Steps", "XLA Modules", "_counters_", "CUPTI overhead", "other"];
+
+/// Gives planes and lines other names.
+fn rename(space: &mut XSpace, names: &[(usize, Vec<usize>)]) {
+    for (plane, (name, lines)) in space.planes.iter_mut().zip(names) {
+        plane.name = PLANES[*name].to_owned();
+        for (line, &name) in plane.lines.iter_mut().zip(lines) {
+            line.name = LINES[name].to_owned();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -250,7 +273,32 @@ proptest! {
     }
 
     #[test]
-    fn changed_bytes_never_panic(space in any_space(), changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..8)) {
+    fn planes_and_lines_of_every_name_keep_their_events(
+        mut space in any_space(),
+        names in prop::collection::vec((0..PLANES.len(), prop::collection::vec(0..LINES.len(), 5)), 4),
+    ) {
+        rename(&mut space, &names);
+        let trace = read(space.encode_to_vec());
+        let lines = || space.planes.iter().flat_map(|plane| &plane.lines);
+        let on_counters = lines().filter(|line| line.name == "_counters_").map(|line| line.events.len()).sum::<usize>();
+        let events = lines().map(|line| line.events.len()).sum::<usize>();
+        prop_assert!(trace.events().len() >= events - on_counters && trace.events().len() <= events);
+        prop_assert_eq!(trace.sources()[0].file_events, events as u64);
+        for id in 0..trace.events().len() as u32 {
+            let (event, (_, track)) = (trace.event(EventId(id)), trace.track_of(EventId(id)).unwrap());
+            // Device work lies on streams and nowhere else.
+            prop_assert_eq!(event.kind.is_device_work(), track.kind == TrackKind::Stream);
+            trace.args(EventId(id)).unwrap();
+        }
+    }
+
+    #[test]
+    fn changed_bytes_never_panic(
+        mut space in any_space(),
+        names in prop::collection::vec((0..PLANES.len(), prop::collection::vec(0..LINES.len(), 5)), 4),
+        changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..8),
+    ) {
+        rename(&mut space, &names);
         let mut bytes = space.encode_to_vec();
         for (at, byte) in changes {
             let at = at % bytes.len();
