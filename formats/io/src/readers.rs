@@ -9,7 +9,10 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::mapped::Bytes;
 use crate::text::JsonText;
-use crate::{Progress, chakra, collapsed, execution_trace, flight_recorder, kineto, nccl_inspector, nsys, perf_data, perf_script, perfetto, rocprof, straggler, xplane};
+use crate::{
+    Progress, chakra, collapsed, execution_trace, flight_recorder, kineto, nccl_inspector, nsys, perf_data,
+    perf_script, perfetto, rocprof, straggler, xplane,
+};
 
 /// The beginning of a file, for telling formats apart.
 pub(crate) struct Head<'a> {

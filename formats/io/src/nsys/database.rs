@@ -65,12 +65,11 @@ impl Database {
             None if bytes.len() <= COPIED_BYTES => Place::Memory(Arc::clone(bytes)),
             None => Place::Temporary(write_temporary(bytes)?),
         };
-        // No string is longer than the file, whatever a damaged page says.
-        let longest = limits.string_bytes.min(bytes.len()).max(4096);
         Ok(Self {
             place,
             file_bytes: bytes.len() as u64,
-            longest: i32::try_from(longest).unwrap_or(i32::MAX),
+            // A string that claims to be longer than the file is damage, which the library sees for itself.
+            longest: i32::try_from(limits.string_bytes).unwrap_or(i32::MAX).max(4096),
             salvages: false,
             stopped: Arc::new(AtomicBool::new(false)),
             idle: Mutex::new(Vec::new()),

@@ -60,12 +60,12 @@ fn name(found: &mut Found, shared: &Shared, row: &Row<'_, '_>, plain: EventKind)
 /// The name of the operator in a text of PyTorch's `emit_nvtx` (`aten::mul, seq = 45328, op_id = 990726`). The
 /// numbers differ from call to call; they stay in the arguments.
 fn operator(text: &str) -> Option<&str> {
-    let (at, rest) = [", seq = ", ", op_id = "]
-        .iter()
-        .filter_map(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).map(|at| (at, at + word.len())))
-        .min()?;
-    let is_number = text.as_bytes().get(rest).is_some_and(u8::is_ascii_digit);
-    text.get(..at).filter(|name| is_number && !name.is_empty())
+    let at = memchr::memchr_iter(b',', text.as_bytes()).find(|&at| {
+        let rest = text.as_bytes().get(at + 1..).unwrap_or_default();
+        let number = rest.strip_prefix(b" seq = ").or_else(|| rest.strip_prefix(b" op_id = "));
+        number.and_then(<[u8]>::first).is_some_and(u8::is_ascii_digit)
+    })?;
+    text.get(..at).filter(|name| !name.is_empty())
 }
 
 fn range(sink: &mut Sink<'_>, row: &Row<'_, '_>, owner: Owner, thread: i64, domain: i64) {
