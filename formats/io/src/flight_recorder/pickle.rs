@@ -14,7 +14,7 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::mapped::Bytes;
 
-/// Most values, memo places and open marks: enough for a recorder of a hundred thousand calls.
+/// Most values, places in the memo, on the stack and of open marks: enough for a recorder of a hundred thousand calls.
 const MOST_VALUES: usize = 3 << 20;
 
 /// What a pickle holds.
@@ -126,11 +126,11 @@ impl<'a> Machine<'a> {
             b'1' => drop(self.pop_mark(from)?),
             b'2' => {
                 let top = self.top(from)?;
-                self.stack.push(top);
+                self.push_id(top, from)?;
             }
-            b'N' => self.stack.push(NONE),
-            0x88 => self.stack.push(TRUE),
-            0x89 => self.stack.push(FALSE),
+            b'N' => self.push_id(NONE, from)?,
+            0x88 => self.push_id(TRUE, from)?,
+            0x89 => self.push_id(FALSE, from)?,
             b'K' | b'M' | b'J' | b'I' | b'L' | 0x8A | 0x8B | b'G' | b'F' => self.number(opcode, from)?,
             b'X' | 0x8C | 0x8D | b'V' | b'U' | b'T' | b'S' => self.text(opcode, from)?,
             b'C' | b'B' | 0x8E | 0x96 => {
@@ -296,7 +296,7 @@ impl<'a> Machine<'a> {
         if matches!(opcode, b'g' | b'h' | b'j') {
             let value = self.memo.get(&place).copied();
             let value = value.ok_or_else(|| self.broken(from, "it refers to a value that it never kept"))?;
-            self.stack.push(value);
+            self.push_id(value, from)?;
         } else {
             self.bound(self.memo.len(), from)?;
             let top = self.top(from)?;
@@ -370,8 +370,14 @@ impl<'a> Machine<'a> {
 
     fn push(&mut self, value: Value, from: usize) -> Step<()> {
         self.bound(self.graph.values.len(), from)?;
-        self.stack.push(self.graph.values.len() as Id);
+        self.push_id(self.graph.values.len() as Id, from)?;
         self.graph.values.push(value);
+        Ok(())
+    }
+
+    fn push_id(&mut self, id: Id, from: usize) -> Step<()> {
+        self.bound(self.stack.len(), from)?;
+        self.stack.push(id);
         Ok(())
     }
 

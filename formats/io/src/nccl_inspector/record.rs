@@ -222,7 +222,7 @@ impl Log {
         part.info.host = self.host;
         part.info.backend = Some("nccl".to_owned());
         for version in &self.versions {
-            if !version.starts_with("v4.") {
+            if !version.is_empty() && !version.starts_with("v4.") {
                 let detail = format!("inspector {version}; v4.4 is the newest that is known");
                 self.chunk.warnings.add(WarningKind::UnknownVersion, SourceId(0), None, &detail);
             }
