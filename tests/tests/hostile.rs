@@ -242,6 +242,17 @@ fn ten_thousand_levels() {
     }
 }
 
+/// The file is refused, or what was lost in it is counted; either in little memory.
+fn refused_or_counted(name: &str, write: impl FnOnce(&mut File)) -> Outcome {
+    let case = case(name, write);
+    let outcome = cheaply(&case.path, name);
+    match &outcome.error {
+        Some(error) => assert!(!error.contains('\n') && error.len() < 600 + name.len(), "{name}: {error}"),
+        None => assert!(!outcome.warnings.is_empty(), "{name}: {outcome:?}"),
+    }
+    outcome
+}
+
 fn cheaply(path: &Path, name: &str) -> Outcome {
     let outcome = open(&[path], &[]);
     cheap(name, &outcome);
@@ -250,4 +261,127 @@ fn cheaply(path: &Path, name: &str) -> Outcome {
 
 fn open_raised(path: &Path) -> Outcome {
     open(&[path], &["nesting=2000000"])
+}
+
+/// A key and a length of a protobuf field.
+fn claim(field: u64, length: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for mut value in [field << 3 | 2, length] {
+        while value >= 0x80 {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+    }
+    bytes
+}
+
+/// `content` in fields inside fields.
+fn nested(fields: &[u64], depth: usize, content: &[u8]) -> Vec<u8> {
+    // Built from the inside out, and turned at the end: copying at each level would take forever.
+    let mut reversed: Vec<u8> = content.iter().rev().copied().collect();
+    for level in 0..depth {
+        let claim = claim(fields[level % fields.len()], reversed.len() as u64);
+        reversed.extend(claim.iter().rev());
+    }
+    reversed.reverse();
+    reversed
+}
+
+#[test]
+fn lengths_and_depths_of_protobuf() {
+    if !can_measure() {
+        return;
+    }
+    for length in [1 << 31, u64::from(u32::MAX), 1 << 32, i64::MAX as u64, 1 << 63, u64::MAX] {
+        // As a Perfetto trace, an XPlane and a Chakra trace; alone, and behind something that is whole.
+        let whole = [claim(1, 4), vec![0x40, 5, 0x50, 1]].concat();
+        let tail = vec![0; 100];
+        for (name, bytes) in [
+            ("a.pftrace", [claim(1, length), tail.clone()].concat()),
+            ("b.pftrace", [whole, claim(1, length), tail.clone()].concat()),
+            ("a.xplane.pb", [claim(1, 17), claim(2, 13), b"/host:CPU abcd".to_vec(), claim(3, length), tail.clone()].concat()),
+            ("a.et", [claim(1, length)[1..].to_vec(), tail].concat()),
+        ] {
+            refused_or_counted(name, self::bytes(bytes));
+        }
+    }
+    // Debug annotations (dictionaries 11, lists 12) in a track event in a packet.
+    for depth in [10_000, 200_000] {
+        let annotation = nested(&[11, 12], depth, &[0x20, 1]);
+        let event = [&[0x48, 3, 0x58, 1][..], &claim(4, annotation.len() as u64), &annotation].concat();
+        let packet = [&[0x40, 9, 0x50, 1][..], &claim(11, event.len() as u64), &event].concat();
+        let trace = [claim(1, packet.len() as u64), packet].concat();
+        refused_or_counted("annotations.pftrace", bytes(trace.repeat(3)));
+        refused_or_counted("messages.pftrace", bytes(nested(&[1], depth, &[])));
+        refused_or_counted("messages.xplane.pb", bytes(nested(&[1, 3, 4], depth, &[])));
+    }
+}
+
+#[test]
+fn a_schema_that_would_run_forever() {
+    if !can_measure() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i as start, i as end from n";
+    for (name, sql) in [
+        ("view", format!("create view CUPTI_ACTIVITY_KIND_KERNEL as {endless}")),
+        ("column", "create table CUPTI_ACTIVITY_KIND_KERNEL (end int, start int generated always as (length(hex(zeroblob(900000000)))) virtual); insert into CUPTI_ACTIVITY_KIND_KERNEL (end) values (1)".to_owned()),
+        ("lie", format!("create table NVTX_EVENTS (start int, end int); pragma writable_schema = on; update sqlite_schema set sql = 'create view NVTX_EVENTS as {endless}'")),
+    ] {
+        let path = folder.path().join(format!("{name}.sqlite"));
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.execute_batch("create table StringIds (id integer primary key, value text)").unwrap();
+        connection.execute_batch(&sql).unwrap();
+        drop(connection);
+        let outcome = cheaply(&path, name);
+        assert!(outcome.error.is_some() || !outcome.warnings.is_empty(), "{name}: {outcome:?}");
+    }
+}
+
+#[test]
+fn pickles_that_grow_or_run() {
+    if !can_measure() {
+        return;
+    }
+    // A list of the list before, twice, a hundred times: 2^100 numbers for who copies them.
+    let mut laughs = b"\x80\x02](K\x01K\x01eq\x00".to_vec();
+    for level in 1..100_u8 {
+        laughs.extend([b'0', b']', b'(', b'h', level - 1, b'h', level - 1, b'e', b'q', level]);
+    }
+    laughs.push(b'.');
+    refused("laughs", bytes(laughs), "");
+    refused("system", bytes(b"\x80\x02cos\nsystem\nq\x00X\x0a\x00\x00\x00touch /tmpq\x01\x85q\x02Rq\x03.".to_vec()), "");
+    refused("old", bytes(b"(S'record_id'\nios\nsystem\n.".to_vec()), "");
+    let deep = [&b"\x80\x02"[..], &b"](".repeat(1_000_000), &b"e".repeat(1_000_000), b"."].concat();
+    refused("deep", bytes(deep), "");
+    // A text that claims to be as long as memory.
+    refused("long", bytes([&b"\x80\x04\x8d"[..], &(1_u64 << 63).to_le_bytes(), b"x."].concat()), "");
+    refused("text", with_hole("\u{80}", 0, ""), "");
+}
+
+#[test]
+fn two_gigabytes_and_ten_thousand_levels_of_other_json() {
+    if !can_measure() {
+        return;
+    }
+    let heads = [
+        ("flight.json", r#"{"version": "2.9", "pg_config": {}, "pg_status": {}, "entries": [{"record_id": 1, "profiling_name": "#),
+        ("et.json", r#"{"schema": "1.1.1", "pid": 1, "nodes": [{"id": 1, "name": "#),
+        ("inspector.log", r#"{"header": {"id": "a", "rank": 0, "n_ranks": 1}, "metadata": {"pid": 1}, "coll_perf": {"coll": "#),
+        ("rocprof.json", r#"{"rocprofiler-sdk-tool": [{"metadata": {"pid": 1, "name": "#),
+        ("chakra.json", r#"{"workload_graph": [{"Id": 1, "Name": "#),
+    ];
+    for (name, head) in heads {
+        refused_or_counted(&format!("string {name}"), with_hole(&format!("{head}\""), TWO_GIB, "\"}]}"));
+        for depth in [10_000, 1_000_000] {
+            let text = format!("{head}{}{}}}]}}", "[".repeat(depth), "]".repeat(depth));
+            refused_or_counted(&format!("deep {name}"), bytes(text.into_bytes()));
+            let objects = format!("{head}{}1{}}}]}}", "{\"a\":".repeat(depth), "}".repeat(depth));
+            refused_or_counted(&format!("deep objects {name}"), bytes(objects.into_bytes()));
+        }
+    }
+    refused_or_counted("line.folded", with_hole("main;a 1\nmain;", TWO_GIB, " 5\n"));
+    refused_or_counted("line.perf", with_hole("python 77 [000] 1.0: 1 cycles: \n\t 4f1 ", TWO_GIB, " (a)\n\n"));
 }
