@@ -21,8 +21,8 @@ mod progress;
 mod ranks;
 mod readers;
 mod text;
-mod xplane;
 mod unwrap;
+mod xplane;
 
 pub use error::OpenError;
 pub use limits::Limits;

@@ -33,24 +33,30 @@ fn stage(id: u64, duration: u64, queue: u64, stage: u64, name: &str) -> GpuRende
 fn work_of_queues_lies_on_streams_and_is_joined_with_the_host() {
     let mut file = File::default();
     file.thread(2, 10, 11, "main");
-    file.data(None, trace_packet::Data::GpuInfo(GpuInfo {
-        gpus: vec![
-            GpuInfoEntry { name: Some("first".to_owned()), ..GpuInfoEntry::default() },
-            GpuInfoEntry {
-                name: Some("H100".to_owned()),
-                pci_bdf: Some("0000:01:00.0".to_owned()),
-                uuid: Some(vec![0xAB; 16]),
-                ..GpuInfoEntry::default()
-            },
-        ],
-    }));
-    file.event(5, TrackEvent {
-        gpu_correlation: Some(GpuCorrelation {
-            render_stage_submission_event_ids: vec![1, 2],
-            render_stage_wait_event_ids: vec![],
+    file.data(
+        None,
+        trace_packet::Data::GpuInfo(GpuInfo {
+            gpus: vec![
+                GpuInfoEntry { name: Some("first".to_owned()), ..GpuInfoEntry::default() },
+                GpuInfoEntry {
+                    name: Some("H100".to_owned()),
+                    pci_bdf: Some("0000:01:00.0".to_owned()),
+                    uuid: Some(vec![0xAB; 16]),
+                    ..GpuInfoEntry::default()
+                },
+            ],
         }),
-        ..named(EventType::SliceBegin, 2, "cudaLaunchKernel", "cuda_runtime")
-    });
+    );
+    file.event(
+        5,
+        TrackEvent {
+            gpu_correlation: Some(GpuCorrelation {
+                render_stage_submission_event_ids: vec![1, 2],
+                render_stage_wait_event_ids: vec![],
+            }),
+            ..named(EventType::SliceBegin, 2, "cudaLaunchKernel", "cuda_runtime")
+        },
+    );
     file.end(8, 2);
     let named_arg = |name: &str, value| ExtraComputeArg {
         name_field: Some(extra_compute_arg::NameField::Name(name.to_owned())),
@@ -81,13 +87,16 @@ fn work_of_queues_lies_on_streams_and_is_joined_with_the_host() {
     add(&mut file, 70, GpuRenderStageEvent { event_wait_ids: vec![1], ..stage(3, 5, 2, 11, "HtoD") });
     add(&mut file, 80, stage(4, 5, 2, 10, "Memset (Device)"));
     add(&mut file, 90, GpuRenderStageEvent { event_wait_ids: vec![99], ..stage(5, 5, 77, 10, "lost") });
-    file.event(120, TrackEvent {
-        gpu_correlation: Some(GpuCorrelation {
-            render_stage_submission_event_ids: vec![],
-            render_stage_wait_event_ids: vec![2],
-        }),
-        ..named(EventType::SliceBegin, 2, "wait", "")
-    });
+    file.event(
+        120,
+        TrackEvent {
+            gpu_correlation: Some(GpuCorrelation {
+                render_stage_submission_event_ids: vec![],
+                render_stage_wait_event_ids: vec![2],
+            }),
+            ..named(EventType::SliceBegin, 2, "wait", "")
+        },
+    );
     file.end(130, 2);
     let trace = opened(file.bytes());
 
@@ -103,12 +112,14 @@ fn work_of_queues_lies_on_streams_and_is_joined_with_the_host() {
     assert_eq!(of("HtoD"), (EventKind::Memcpy, device, "copy engine".to_owned(), 70, 5));
     assert_eq!(of("Memset (Device)"), (EventKind::Memset, device, "copy engine".to_owned(), 80, 5));
     let id = |name: &str| event_named(&trace, name).id;
-    assert_eq!(trace.launches().pairs(), [(id("cudaLaunchKernel"), id("gemm")), (id("cudaLaunchKernel"), id("reduce"))]);
+    assert_eq!(
+        trace.launches().pairs(),
+        [(id("cudaLaunchKernel"), id("gemm")), (id("cudaLaunchKernel"), id("reduce"))]
+    );
     let mut flows: Vec<_> = trace.flows().iter().map(|flow| (trace.name(flow.from), trace.name(flow.to))).collect();
     flows.sort_unstable();
     assert_eq!(flows, [("gemm", "HtoD"), ("reduce", "wait")]);
-    let args: Vec<_> =
-        trace.args(id("gemm")).unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let args: Vec<_> = trace.args(id("gemm")).unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(
         args,
         ["event id=1", "stage=Compute", "grid=[4, 2, 1]", "block=[128, 0, 0]", "registers=32", "correlation=9"]
@@ -130,21 +141,30 @@ fn gpu_counters_are_named_by_their_descriptors() {
     };
     let value = |id, value| GpuCounter { counter_id: Some(id), value: Some(gpu_counter::Value::IntValue(value)) };
     let mut file = File::default();
-    file.data(Some(10), trace_packet::Data::GpuCounterEvent(GpuCounterEvent {
-        counter_descriptor: Some(GpuCounterDescriptor { specs: vec![spec(1, "clock")] }),
-        counters: vec![value(1, 5)],
-        ..GpuCounterEvent::default()
-    }));
-    file.data(Some(20), trace_packet::Data::GpuCounterEvent(GpuCounterEvent {
-        counters: vec![value(1, 6), value(2, 1)],
-        ..GpuCounterEvent::default()
-    }));
-    let packet = file.data(Some(30), trace_packet::Data::GpuCounterEvent(GpuCounterEvent {
-        counter_descriptor_iid: Some(4),
-        gpu_id: Some(3),
-        counters: vec![GpuCounter { counter_id: Some(1), value: Some(gpu_counter::Value::DoubleValue(0.5)) }],
-        ..GpuCounterEvent::default()
-    }));
+    file.data(
+        Some(10),
+        trace_packet::Data::GpuCounterEvent(GpuCounterEvent {
+            counter_descriptor: Some(GpuCounterDescriptor { specs: vec![spec(1, "clock")] }),
+            counters: vec![value(1, 5)],
+            ..GpuCounterEvent::default()
+        }),
+    );
+    file.data(
+        Some(20),
+        trace_packet::Data::GpuCounterEvent(GpuCounterEvent {
+            counters: vec![value(1, 6), value(2, 1)],
+            ..GpuCounterEvent::default()
+        }),
+    );
+    let packet = file.data(
+        Some(30),
+        trace_packet::Data::GpuCounterEvent(GpuCounterEvent {
+            counter_descriptor_iid: Some(4),
+            gpu_id: Some(3),
+            counters: vec![GpuCounter { counter_id: Some(1), value: Some(gpu_counter::Value::DoubleValue(0.5)) }],
+            ..GpuCounterEvent::default()
+        }),
+    );
     packet.sequence_flags = Some(3);
     packet.interned_data = Some(InternedData {
         gpu_counter_descriptors: vec![InternedGpuCounterDescriptor {

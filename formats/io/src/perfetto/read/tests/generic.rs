@@ -136,12 +136,15 @@ fn defaults_of_the_sequence_give_track_and_counters() {
     let counter = |builtin| CounterDescriptor { unit: builtin, ..CounterDescriptor::default() };
     file.counter(3, 2, "instructions", counter(None));
     file.counter(4, 2, "load", counter(None));
-    let packet = file.event(10, TrackEvent {
-        track_uuid: None,
-        extra_counter_values: vec![500],
-        extra_double_counter_values: vec![0.5],
-        ..named(EventType::SliceBegin, 0, "a", "")
-    });
+    let packet = file.event(
+        10,
+        TrackEvent {
+            track_uuid: None,
+            extra_counter_values: vec![500],
+            extra_double_counter_values: vec![0.5],
+            ..named(EventType::SliceBegin, 0, "a", "")
+        },
+    );
     packet.sequence_flags = Some(1);
     packet.trace_packet_defaults = Some(TracePacketDefaults {
         track_event_defaults: Some(TrackEventDefaults {
@@ -151,11 +154,7 @@ fn defaults_of_the_sequence_give_track_and_counters() {
         }),
         ..TracePacketDefaults::default()
     });
-    file.event(30, TrackEvent {
-        track_uuid: None,
-        extra_counter_values: vec![900],
-        ..typed(EventType::SliceEnd, 0)
-    });
+    file.event(30, TrackEvent { track_uuid: None, extra_counter_values: vec![900], ..typed(EventType::SliceEnd, 0) });
     let trace = opened(file.bytes());
     assert_eq!(slices(&trace), [(10, 20, "a".to_owned())]);
     assert_eq!(track_kind_of(&trace, "a"), TrackKind::Thread);
@@ -166,10 +165,7 @@ fn defaults_of_the_sequence_give_track_and_counters() {
         .collect();
     assert_eq!(
         series,
-        [
-            ("worker / instructions", vec![10, 30], vec![500.0, 900.0]),
-            ("worker / load", vec![10], vec![0.5])
-        ]
+        [("worker / instructions", vec![10, 30], vec![500.0, 900.0]), ("worker / load", vec![10], vec![0.5])]
     );
     assert_eq!(warnings(&trace), []);
 }
@@ -194,10 +190,13 @@ fn counters_have_units_factors_and_differences() {
     file.event(20, value(3, -1));
     file.event(10, value(4, 5));
     file.event(20, value(4, 2));
-    file.event(30, TrackEvent {
-        counter_value_field: Some(track_event::CounterValueField::DoubleCounterValue(0.5)),
-        ..typed(EventType::Counter, 4)
-    });
+    file.event(
+        30,
+        TrackEvent {
+            counter_value_field: Some(track_event::CounterValueField::DoubleCounterValue(0.5)),
+            ..typed(EventType::Counter, 4)
+        },
+    );
     file.event(40, value(99, 1));
     file.event(50, typed(EventType::Counter, 3));
     let trace = opened(file.bytes());
@@ -273,12 +272,7 @@ fn a_state_ends_the_one_before() {
     let trace = opened(file.bytes());
     assert_eq!(
         slices(&trace),
-        [
-            (0, 50, "x".to_owned()),
-            (10, 20, "idle".to_owned()),
-            (30, 5, "busy".to_owned()),
-            (35, 15, "idle".to_owned())
-        ]
+        [(0, 50, "x".to_owned()), (10, 20, "idle".to_owned()), (30, 5, "busy".to_owned()), (35, 15, "idle".to_owned())]
     );
     assert_eq!(warnings(&trace), []);
 }
@@ -457,7 +451,10 @@ fn kineto_categories_make_kinds_streams_and_launches() {
     assert_eq!(stream("gemm"), (TrackKind::Stream, ProcessKind::Device(0), Some(7)));
     assert_eq!(stream("Memcpy HtoD"), (TrackKind::Stream, ProcessKind::Device(1), Some(20)));
     let collective = trace.collectives()[0];
-    assert_eq!((trace.text(collective.name), collective.in_elems, collective.group_size), ("allreduce", Some(100), Some(8)));
+    assert_eq!(
+        (trace.text(collective.name), collective.in_elems, collective.group_size),
+        ("allreduce", Some(100), Some(8))
+    );
     assert_eq!(trace.copy_bytes(event_named(&trace, "Memcpy HtoD").id), Some(4096));
 }
 
@@ -479,7 +476,7 @@ fn a_flow_from_a_call_to_device_work_is_a_launch() {
 #[test]
 fn ranks_are_told_apart_where_processes_say_them() {
     let mut file = File::default();
-    for rank in 0..2 {
+    for rank in 0..2u32 {
         let (process, thread) = (1 + 2 * u64::from(rank), 2 + 2 * u64::from(rank));
         file.process(process, 100 + rank as i32, &format!("Rank {} · trainer", 4 + rank));
         file.thread(thread, 100 + rank as i32, 7, "main");
@@ -523,12 +520,15 @@ fn events_of_the_older_form_are_read() {
         ..DebugAnnotation::default()
     };
     let event = named(EventType::Unspecified, 2, "memory", "");
-    file.event(8_000, TrackEvent {
-        r#type: None,
-        legacy_event: Some(Box::new(legacy(b'C'))),
-        debug_annotations: vec![int("used", 1), int("free", 2)],
-        ..event
-    });
+    file.event(
+        8_000,
+        TrackEvent {
+            r#type: None,
+            legacy_event: Some(Box::new(legacy(b'C'))),
+            debug_annotations: vec![int("used", 1), int("free", 2)],
+            ..event
+        },
+    );
     let trace = opened(file.bytes());
     assert_eq!(
         events(&trace)
@@ -559,10 +559,13 @@ fn stacks_hang_on_events() {
     let mut file = File::default();
     file.thread(2, 10, 11, "main");
     let text = |iid, text: &str| InternedString { iid: Some(iid), str: Some(text.as_bytes().to_vec()) };
-    let packet = file.event(10, TrackEvent {
-        callstack_field: Some(track_event::CallstackField::CallstackIid(1)),
-        ..named(EventType::Instant, 2, "interned", "")
-    });
+    let packet = file.event(
+        10,
+        TrackEvent {
+            callstack_field: Some(track_event::CallstackField::CallstackIid(1)),
+            ..named(EventType::Instant, 2, "interned", "")
+        },
+    );
     packet.sequence_flags = Some(3);
     packet.interned_data = Some(InternedData {
         function_names: vec![text(1, "main"), text(2, "work")],
@@ -584,12 +587,15 @@ fn stacks_hang_on_events() {
         ..InternedData::default()
     });
     let frame = |name: &str| InlineFrame { function_name: Some(name.to_owned()), ..InlineFrame::default() };
-    file.event(20, TrackEvent {
-        callstack_field: Some(track_event::CallstackField::Callstack(InlineCallstack {
-            frames: vec![frame("outer"), frame("inner")],
-        })),
-        ..named(EventType::Instant, 2, "inline", "")
-    });
+    file.event(
+        20,
+        TrackEvent {
+            callstack_field: Some(track_event::CallstackField::Callstack(InlineCallstack {
+                frames: vec![frame("outer"), frame("inner")],
+            })),
+            ..named(EventType::Instant, 2, "inline", "")
+        },
+    );
     let trace = opened(file.bytes());
     let frames = |name: &str| -> Vec<String> {
         let stack = trace.stack_of(event_named(&trace, name).id).unwrap();

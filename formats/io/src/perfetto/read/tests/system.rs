@@ -27,30 +27,44 @@ fn switches_say_which_thread_runs_where() {
         event: Some(ftrace_event::Event::SchedWaking(SchedWaking { pid: Some(11), ..SchedWaking::default() })),
     };
     let mut file = File::default();
-    file.data(None, trace_packet::Data::ProcessTree(ProcessTree {
-        processes: vec![Process { pid: Some(10), cmdline: vec!["python".to_owned()], ..Process::default() }],
-        threads: vec![Thread { tid: Some(11), name: Some("worker".to_owned()), tgid: Some(10) }],
-        ..ProcessTree::default()
-    }));
-    file.data(None, trace_packet::Data::FtraceEvents(FtraceEventBundle {
-        cpu: Some(2),
-        event: vec![waking, switch(100, 0, 0, 11, "worker"), switch(150, 11, 1, 0, "swapper"), switch(300, 0, 0, 12, "other")],
-        ..FtraceEventBundle::default()
-    }));
-    file.data(None, trace_packet::Data::FtraceEvents(FtraceEventBundle {
-        cpu: Some(0),
-        compact_sched: Some(CompactSched {
-            intern_table: vec!["swapper".to_owned(), "compact".to_owned()],
-            switch_timestamp: vec![110, 30, 20],
-            switch_prev_state: vec![0, 0, 1],
-            switch_next_pid: vec![13, 0, 11],
-            switch_next_prio: vec![120, 0, 120],
-            switch_next_comm_index: vec![1, 0, 0],
-            waking_timestamp: vec![155],
-            waking_pid: vec![11],
+    file.data(
+        None,
+        trace_packet::Data::ProcessTree(ProcessTree {
+            processes: vec![Process { pid: Some(10), cmdline: vec!["python".to_owned()], ..Process::default() }],
+            threads: vec![Thread { tid: Some(11), name: Some("worker".to_owned()), tgid: Some(10) }],
+            ..ProcessTree::default()
         }),
-        ..FtraceEventBundle::default()
-    }));
+    );
+    file.data(
+        None,
+        trace_packet::Data::FtraceEvents(FtraceEventBundle {
+            cpu: Some(2),
+            event: vec![
+                waking,
+                switch(100, 0, 0, 11, "worker"),
+                switch(150, 11, 1, 0, "swapper"),
+                switch(300, 0, 0, 12, "other"),
+            ],
+            ..FtraceEventBundle::default()
+        }),
+    );
+    file.data(
+        None,
+        trace_packet::Data::FtraceEvents(FtraceEventBundle {
+            cpu: Some(0),
+            compact_sched: Some(CompactSched {
+                intern_table: vec!["swapper".to_owned(), "compact".to_owned()],
+                switch_timestamp: vec![110, 30, 20],
+                switch_prev_state: vec![0, 0, 1],
+                switch_next_pid: vec![13, 0, 11],
+                switch_next_prio: vec![120, 0, 120],
+                switch_next_comm_index: vec![1, 0, 0],
+                waking_timestamp: vec![155],
+                waking_pid: vec![11],
+            }),
+            ..FtraceEventBundle::default()
+        }),
+    );
     let trace = opened(file.bytes());
     let mut found: Vec<_> = (0..trace.events().len() as u32)
         .map(|index| {
@@ -65,7 +79,12 @@ fn switches_say_which_thread_runs_where() {
     let at = |core: &str, start, dur, name: &str| (core.to_owned(), start, dur, name.to_owned());
     assert_eq!(
         found,
-        [at("0", 110, 30, "compact"), at("0", 160, 140, "swapper"), at("2", 100, 50, "worker"), at("2", 300, 0, "other")]
+        [
+            at("0", 110, 30, "compact"),
+            at("0", 160, 140, "swapper"),
+            at("2", 100, 50, "worker"),
+            at("2", 300, 0, "other")
+        ]
     );
     let args: Vec<_> = trace
         .args(event_named(&trace, "worker").id)
@@ -112,13 +131,16 @@ fn samples_have_stacks_and_weights() {
     file.data(Some(110), trace_packet::Data::PerfSample(perf(None)));
     file.data(Some(120), trace_packet::Data::PerfSample(perf(Some(9))));
     let frame = |name: &str| InlineFrame { function_name: Some(name.to_owned()), ..InlineFrame::default() };
-    file.data(Some(130), trace_packet::Data::StackSample(StackSample {
-        task_context_field: Some(stack_sample::TaskContextField::TaskContextIid(4)),
-        callstack_field: Some(stack_sample::CallstackField::Callstack(InlineCallstack {
-            frames: vec![frame("a"), frame("b")],
-        })),
-        primary_weight: Some(77),
-    }));
+    file.data(
+        Some(130),
+        trace_packet::Data::StackSample(StackSample {
+            task_context_field: Some(stack_sample::TaskContextField::TaskContextIid(4)),
+            callstack_field: Some(stack_sample::CallstackField::Callstack(InlineCallstack {
+                frames: vec![frame("a"), frame("b")],
+            })),
+            primary_weight: Some(77),
+        }),
+    );
     let trace = opened(file.bytes());
     assert_eq!(slices(&trace), [(100, 0, "leaf".to_owned()), (130, 0, "b".to_owned())]);
     for (name, tid, weight, frames) in [("leaf", "11", 1_000, ["leaf", "main"]), ("b", "12", 77, ["b", "a"])] {
