@@ -232,7 +232,8 @@ fn begins_large_packet(head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    // Lists of ranges are what is tested.
+    #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
     use super::*;
     use perfetto_proto::wire::Writer;
