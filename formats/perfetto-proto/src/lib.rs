@@ -25,9 +25,10 @@ pub use event::{
 };
 pub use ftrace::{CompactSched, FtraceEvent, FtraceEventBundle, SchedSwitch, SchedWaking, ftrace_event};
 pub use gpu::{
-    ComputeKernelLaunch, Dim3, ExtraComputeArg, GpuCorrelation, GpuCounter, InternedGpuCounterDescriptor, GpuCounterDescriptor, GpuCounterEvent, GpuCounterSpec,
-    GpuExtraData, GpuInfo, GpuInfoEntry, GpuKeyValue, GpuRenderStageEvent, InternedGpuRenderStageSpecification,
-    InternedGraphicsContext, extra_compute_arg, gpu_counter, gpu_render_stage_event,
+    ComputeKernelLaunch, Dim3, ExtraComputeArg, GpuCorrelation, GpuCounter, GpuCounterDescriptor, GpuCounterEvent,
+    GpuCounterSpec, GpuExtraData, GpuInfo, GpuInfoEntry, GpuKeyValue, GpuRenderStageEvent,
+    InternedGpuCounterDescriptor, InternedGpuRenderStageSpecification, InternedGraphicsContext, extra_compute_arg,
+    gpu_counter, gpu_render_stage_event,
 };
 pub use interned::{
     Callstack, DebugAnnotationName, EventCategory, EventName, Frame, InternedData, InternedString, Mapping,

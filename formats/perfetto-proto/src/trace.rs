@@ -1,8 +1,8 @@
 //! The trace, its packets, clocks and defaults.
 
 use crate::{
-    GpuCounterEvent, FtraceEventBundle, GpuInfo, GpuRenderStageEvent, InternedData, PerfSample, StackSample, PerfSampleDefaults, ProcessDescriptor,
-    ThreadDescriptor, TrackDescriptor, TrackEvent,
+    FtraceEventBundle, GpuCounterEvent, GpuInfo, GpuRenderStageEvent, InternedData, PerfSample, PerfSampleDefaults,
+    ProcessDescriptor, StackSample, ThreadDescriptor, TrackDescriptor, TrackEvent,
 };
 
 /// A whole trace file.
@@ -57,9 +57,8 @@ pub struct TracePacket {
 /// Data of a [`TracePacket`].
 pub mod trace_packet {
     use super::{
-        ClockSnapshot, FtraceEventBundle, GpuCounterEvent, GpuInfo, GpuRenderStageEvent, PerfSample,
-        ProcessDescriptor, ProcessTree, StackSample,
-        ThreadDescriptor, TrackDescriptor, TrackEvent,
+        ClockSnapshot, FtraceEventBundle, GpuCounterEvent, GpuInfo, GpuRenderStageEvent, PerfSample, ProcessDescriptor,
+        ProcessTree, StackSample, ThreadDescriptor, TrackDescriptor, TrackEvent,
     };
 
     /// What a packet carries.

@@ -10,8 +10,8 @@ use super::wire::{Field, Fields, Value, varint};
 
 /// Key of `Trace.packet`: field 1, length-delimited.
 const PACKET_KEY: u8 = 0x0A;
-/// A piece ends with the first packet that reaches so many bytes.
-const PIECE_BYTES: usize = 4 << 20;
+/// A piece ends with the first packet that reaches so many bytes. Tests have small files, and want several pieces.
+const PIECE_BYTES: usize = if cfg!(test) { 4 << 10 } else { 4 << 20 };
 /// Packets beyond this size are looked into before their length is believed.
 const LARGE_PACKET: usize = 1 << 20;
 /// Fields that are looked at to tell whether bytes are a packet. Bounds the work per candidate.
@@ -232,7 +232,8 @@ fn begins_large_packet(head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    // Lists of ranges are what is tested.
+    #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
     use super::*;
     use perfetto_proto::wire::Writer;

@@ -126,7 +126,7 @@ impl<'a> Resolver<'a> {
 
     fn counter(&mut self, record: &Record, lane: u32, time: i64, value: f64) {
         if let Some(lane) = self.out.lanes.get_mut(lane as usize) {
-            lane.events += 1;
+            lane.values += 1;
         }
         let mut exact = None;
         if self.shared.facts.is_some() && record.has(flag::ARGS) {

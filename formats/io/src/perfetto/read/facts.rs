@@ -112,7 +112,7 @@ fn get<'a>(args: &'a Args, name: &str) -> Option<&'a ArgValue> {
     args.iter().find(|entry| entry.0 == name).map(|entry| &entry.1)
 }
 
-fn dict<'a>(value: Option<&'a ArgValue>) -> Option<&'a Args> {
+fn dict(value: Option<&ArgValue>) -> Option<&Args> {
     match value {
         Some(ArgValue::Dict(entries)) => Some(entries),
         _ => None,

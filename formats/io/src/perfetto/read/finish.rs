@@ -203,7 +203,7 @@ pub(super) fn restored(
     }
     let mut counts: FxHashMap<u64, u64> = FxHashMap::default();
     for lane in whole.pieces.iter().flat_map(|piece| &piece.lanes) {
-        *counts.entry(lane.uuid).or_default() += lane.events;
+        *counts.entry(lane.uuid).or_default() += lane.events + lane.values;
     }
     facts.check_counts(&counts)?;
     let mut found = Warnings::default();

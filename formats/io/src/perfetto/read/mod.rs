@@ -42,7 +42,7 @@ mod wire;
 mod tests;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use gapless_trace::{ArgsSource, SourceId, TracePart, WarningKind, Warnings};
 use rayon::prelude::*;
@@ -55,7 +55,7 @@ use args::PacketArgs;
 use bounds::Bounds;
 use facts::Facts;
 use inflate::{Inflated, inflate};
-use record::{Compressed, Rare, Walked};
+use record::{Compressed, Rare, Record, Walked};
 use resolve::{Resolved, Shared, resolve};
 use state::Sequences;
 use store::Store;
@@ -129,6 +129,23 @@ struct Reading<'a> {
     pieces: Vec<(u64, u32)>,
     events: u64,
     warnings: Warnings,
+    room: Room,
+}
+
+/// Room for records, used again window after window: fresh pages cost as much as walking does.
+#[derive(Default)]
+struct Room(Mutex<Vec<Vec<Record>>>);
+
+impl Room {
+    fn take(&self) -> Vec<Record> {
+        self.0.lock().ok().and_then(|mut free| free.pop()).unwrap_or_default()
+    }
+
+    fn give_back(&self, records: Vec<Record>) {
+        if let Ok(mut free) = self.0.lock() {
+            free.push(records);
+        }
+    }
 }
 
 /// A piece before its bytes are looked up: where it lies.
@@ -152,6 +169,7 @@ impl<'a> Reading<'a> {
             pieces: Vec::new(),
             events: 0,
             warnings: Warnings::default(),
+            room: Room::default(),
         }
     }
 
@@ -163,7 +181,7 @@ impl<'a> Reading<'a> {
             .map(|range| {
                 let piece_bytes = bytes.get(range.clone()).unwrap_or_default();
                 let piece = Piece { base: range.start as u64, bytes: piece_bytes, may_inflate: true };
-                (extent(range), walk(piece))
+                (extent(range), walk(piece, self.room.take()))
             })
             .collect();
         if work.iter().any(|(_, walked)| !walked.compressed.is_empty()) {
@@ -184,11 +202,15 @@ impl<'a> Reading<'a> {
             facts: self.facts.as_ref(),
             nesting: self.input.limits.nesting,
         };
+        let room = &self.room;
         let resolved: Vec<Resolved> = work
             .into_par_iter()
             .map(|(extent, mut walked)| {
                 let bytes = shared.store.slice(extent.base, extent.len).unwrap_or_default();
-                resolve(shared, Piece { base: extent.base, bytes, may_inflate: false }, &mut walked)
+                let piece = Piece { base: extent.base, bytes, may_inflate: false };
+                let resolved = resolve(shared, piece, &mut walked);
+                room.give_back(walked.records);
+                resolved
             })
             .collect();
         self.events += resolved.iter().map(|piece| piece.chunk.len() as u64).sum::<u64>();
@@ -261,11 +283,11 @@ impl<'a> Reading<'a> {
                 extents.push((rest, None));
             }
         }
-        let store = &self.store;
+        let (store, room) = (&self.store, &self.room);
         let walk_one = |(extent, walked): (Extent, Option<Walked>)| {
             let walked = walked.unwrap_or_else(|| {
                 let bytes = store.slice(extent.base, extent.len).unwrap_or_default();
-                walk(Piece { base: extent.base, bytes, may_inflate: extent.may_inflate })
+                walk(Piece { base: extent.base, bytes, may_inflate: extent.may_inflate }, room.take())
             });
             (extent, walked)
         };

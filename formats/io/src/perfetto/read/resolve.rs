@@ -81,8 +81,10 @@ pub(super) struct LanePiece {
     /// Events that are open, outermost first.
     pub open: Vec<u32>,
     pub lone_ends: Vec<LoneEnd>,
-    /// Begins, instants and counter values on it.
+    /// Begins and instants on it.
     pub events: u64,
+    /// Counter values on it.
+    pub values: u64,
 }
 
 /// A value of a counter.
@@ -257,6 +259,11 @@ impl<'a> Resolver<'a> {
             if record.what == What::Time {
                 continue;
             }
+            // Events of the kernel have times of their own.
+            if record.what == What::Ftrace {
+                self.ftrace(record);
+                continue;
+            }
             let is_plain = local.is_primary && record.flags & (flag::TIME | flag::CLOCK) == flag::TIME;
             let time = if is_plain && record.time <= FARTHEST_NS as u64 {
                 record.time as i64
@@ -270,8 +277,7 @@ impl<'a> Resolver<'a> {
                 What::GpuStage => self.gpu_stage(record, time),
                 What::GpuCounters => self.gpu_counters(record, time),
                 What::PerfSample | What::StackSample => self.sample(record, time),
-                What::Ftrace => self.ftrace(record),
-                What::Time => {}
+                What::Ftrace | What::Time => {}
                 _ => self.track_event(record, time),
             }
         }
@@ -540,6 +546,7 @@ impl<'a> Resolver<'a> {
                 open: Vec::new(),
                 lone_ends: Vec::new(),
                 events: 0,
+                values: 0,
             });
             last_outs.push((TrackKind::Counter, u32::MAX));
             lanes.len() as u32 - 1

@@ -476,7 +476,7 @@ fn a_flow_from_a_call_to_device_work_is_a_launch() {
 #[test]
 fn ranks_are_told_apart_where_processes_say_them() {
     let mut file = File::default();
-    for rank in 0..2 {
+    for rank in 0..2u32 {
         let (process, thread) = (1 + 2 * u64::from(rank), 2 + 2 * u64::from(rank));
         file.process(process, 100 + rank as i32, &format!("Rank {} · trainer", 4 + rank));
         file.thread(thread, 100 + rank as i32, 7, "main");
