@@ -25,6 +25,11 @@ pub fn status_bytes(key: &str) -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
+/// Lets the peak of resident memory (`VmHWM`) count from now on. Whether the system can do that.
+pub fn reset_peak() -> bool {
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
 /// Watches how much memory beside mapped files this process holds at most.
 #[derive(Debug)]
 pub struct PeakMemory {

@@ -1,7 +1,8 @@
 //! What readers of CPU samples share: samples on the tracks of their threads, and which thread ran on which core.
 
 use gapless_trace::{
-    ArgsLoc, EventKind, RawChunk, RawEventStack, RawId, RawMeta, SourceId, StackId, StrId, TrackKind, WarningKind,
+    ArgsLoc, EventKind, Frame, RawChunk, RawEventStack, RawId, RawMeta, SourceId, StackId, StrId, TrackKind,
+    WarningKind,
 };
 use rustc_hash::FxHashMap;
 
@@ -101,12 +102,17 @@ impl SampleChunk {
     /// Adds a sample; its name is that of its innermost function, or of its event where it has no stack.
     pub fn sample(&mut self, sample: &Sample) {
         let track = self.track(TrackKind::Samples, sample.pid, sample.tid);
-        let innermost = sample.stack.and_then(|stack| self.chunk.stacks.innermost(stack));
+        // What stands for more than itself counts in sums, so that it has a frame, if only an unknown one.
+        let stack = sample.stack.or_else(|| {
+            let name = (sample.weight > 1).then(|| self.chunk.strings.intern("[unknown]"))?;
+            self.chunk.stacks.push_all([Frame { name, ..Frame::default() }])
+        });
+        let innermost = stack.and_then(|stack| self.chunk.stacks.innermost(stack));
         let name = innermost.map_or(sample.category, |(_, frame)| frame.name);
         let event = self.chunk.len() as u32;
         self.last_ns = self.last_ns.max(sample.time);
         self.chunk.push(sample.time, 0, name, sample.category, EventKind::Sample, track, NO_ID, NO_ID, sample.args);
-        if let Some(stack) = sample.stack {
+        if let Some(stack) = stack {
             self.chunk.event_stacks.push(RawEventStack { event, stack, weight: sample.weight });
         }
     }

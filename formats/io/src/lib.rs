@@ -4,22 +4,32 @@
 //! [`Trace`](gapless_trace::Trace). Nothing that a file contains can make it panic, run or write anything.
 
 mod args_arena;
+mod chakra;
+pub mod chrome_json;
 mod collapsed;
 mod cpu_samples;
 mod error;
+mod execution_trace;
+mod flight_recorder;
+mod json;
 mod kineto;
 mod limits;
 mod mapped;
 mod merge;
+mod nccl_inspector;
 mod nsys;
 mod open;
 pub mod parquet;
+mod output;
 mod perf_data;
 mod perf_script;
 pub mod perfetto;
+pub mod profile;
 mod progress;
 mod ranks;
 mod readers;
+mod rocprof;
+mod straggler;
 mod text;
 mod unwrap;
 mod xplane;
@@ -27,4 +37,5 @@ mod xplane;
 pub use error::OpenError;
 pub use limits::Limits;
 pub use open::{OpenOptions, expand, open, open_bytes};
+pub use output::ExportError;
 pub use progress::{Progress, Silent};

@@ -11,7 +11,7 @@ pub struct Limits {
     pub archive_depth: usize,
     /// Entries of an archive.
     pub archive_entries: usize,
-    /// Bytes of one string or one event.
+    /// Bytes of one string or one event. Enforced where it would cost memory: somewhat longer ones may still be read.
     pub string_bytes: usize,
     /// Values inside values (JSON, debug annotations).
     pub nesting: usize,
@@ -26,7 +26,7 @@ impl Default for Limits {
             ratio: 200,
             archive_depth: 5,
             archive_entries: 65_536,
-            string_bytes: 64 << 20,
+            string_bytes: 32 << 20,
             nesting: 512,
             events: u32::MAX as u64 - 1,
         }

@@ -22,10 +22,12 @@ pub(crate) fn merge(read: Vec<ReadPart>, given: Option<&[u32]>) -> Result<Vec<Tr
         // Files that would add to a trace are traces of their own where there is none; several of a rank still join.
         let mut by_rank: BTreeMap<Option<u32>, TracePart> = BTreeMap::new();
         let mut parts = Vec::new();
-        for ReadPart { part, joins, .. } in companions {
+        let (supplements, companions): (Vec<ReadPart>, Vec<ReadPart>) =
+            companions.into_iter().partition(|part| part.role == Role::Supplement);
+        for ReadPart { part, role, joins } in companions.into_iter().chain(supplements) {
             match part.info.rank {
                 Some(rank) => match by_rank.get_mut(&Some(rank)) {
-                    Some(main) => join(main, part, &joins),
+                    Some(main) => join(main, part, role, &joins),
                     None => {
                         by_rank.insert(Some(rank), part);
                     }
@@ -37,7 +39,7 @@ pub(crate) fn merge(read: Vec<ReadPart>, given: Option<&[u32]>) -> Result<Vec<Tr
         return settle_ranks(parts, given);
     }
     let mut mains = settle_ranks(mains.into_iter().map(|read| read.part).collect(), given)?;
-    for ReadPart { part, joins, .. } in companions {
+    for ReadPart { part, role, joins } in companions {
         let only = mains.len() == 1;
         let main = match part.info.rank {
             // A rank that only one of the two names is no contradiction where there is one trace.
@@ -55,13 +57,16 @@ pub(crate) fn merge(read: Vec<ReadPart>, given: Option<&[u32]>) -> Result<Vec<Tr
             };
             return Err(OpenError::Companion { reason });
         };
-        join(main, part, &joins);
+        join(main, part, role, &joins);
     }
     Ok(mains)
 }
 
 /// Adds `companion` to `main`: its events, its warnings, and `joins` to the events of `main` that they are for.
-fn join(main: &mut TracePart, mut companion: TracePart, joins: &[Join]) {
+fn join(main: &mut TracePart, mut companion: TracePart, role: Role, joins: &[Join]) {
+    if role == Role::Supplement {
+        drop_events(&mut companion);
+    }
     let number = main.companions.len() + 1;
     // Offsets of the main trace keep the lower bits to themselves.
     let fits = main.source.text_bytes >> OWN_BITS == 0;
@@ -90,6 +95,9 @@ fn join(main: &mut TracePart, mut companion: TracePart, joins: &[Join]) {
         let found = main.chunks.par_iter_mut().map(|chunk| add_joins(chunk, args.as_ref(), &by_id)).sum::<usize>();
         let missed = joins.len().saturating_sub(found) as u64;
         companion.warnings.add_many(WarningKind::JoinMissed, SourceId(0), missed, None, "");
+    }
+    if companion.info.base_time_ns.is_none() && main.info.base_time_ns.is_some() {
+        companion.warnings.add(WarningKind::MixedClocks, SourceId(0), None, "the further file does not name its base");
     }
     // Times of a part count from its base; the companion's are moved to the main one's.
     let shift = match (companion.info.base_time_ns, main.info.base_time_ns) {
@@ -128,6 +136,20 @@ fn join(main: &mut TracePart, mut companion: TracePart, joins: &[Join]) {
     // A companion that had its own: they keep their order.
     main.companions.append(&mut companion.companions);
     main.companion_warnings.append(&mut companion.companion_warnings);
+}
+
+/// Leaves of a supplement what it says about the events of others; what was odd in it stays counted.
+fn drop_events(part: &mut TracePart) {
+    part.edges.clear();
+    let mut warnings = std::mem::take(&mut part.warnings);
+    for chunk in std::mem::take(&mut part.chunks) {
+        warnings.merge(chunk.warnings);
+    }
+    // Nothing of it is shown in time.
+    for warning in warnings.sorted().into_iter().filter(|warning| warning.kind != WarningKind::NoTimes) {
+        let first = warning.offsets.first().copied();
+        part.warnings.add_many(warning.kind, warning.source, warning.count, first, &warning.detail);
+    }
 }
 
 /// Gives events of the chunk the arguments of the record function that they are; gives how many.

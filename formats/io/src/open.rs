@@ -195,6 +195,10 @@ pub fn open(paths: &[PathBuf], options: &OpenOptions, progress: &dyn Progress) -
     if progress.is_cancelled() {
         return Err(OpenError::Cancelled);
     }
+    if let (true, Some(path)) = (parts.iter().all(Vec::is_empty), paths.first()) {
+        let reason = "it describes a trace and holds no events itself; open the trace beside it".to_owned();
+        return Err(OpenError::Format { path: path.clone(), offset: 0, reason });
+    }
     progress.stage("Sorting events", 0);
     let parts = merge(parts.into_iter().flatten().collect(), options.ranks.as_deref())?;
     Ok(Trace::from_parts(parts, &options.build)?)

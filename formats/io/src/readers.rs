@@ -9,7 +9,7 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::mapped::Bytes;
 use crate::text::JsonText;
-use crate::{Progress, collapsed, kineto, nsys, perf_data, perf_script, perfetto, xplane};
+use crate::{Progress, chakra, collapsed, execution_trace, flight_recorder, kineto, nccl_inspector, nsys, perf_data, perf_script, perfetto, rocprof, straggler, xplane};
 
 /// The beginning of a file, for telling formats apart.
 pub(crate) struct Head<'a> {
@@ -49,6 +49,9 @@ pub(crate) enum Role {
     /// It adds to the trace of the same rank: a flight recorder, an execution trace, CPU samples. It is a trace of
     /// its own where there is no other.
     Companion,
+    /// It says more about events of the trace of the same rank, by [`Join`]s: an execution trace. Its own events are
+    /// shown only where the rank has no other file.
+    Supplement,
 }
 
 /// Further arguments for an event of the main trace.
@@ -96,6 +99,33 @@ pub(crate) const READERS: &[Reader] = &[
     Reader { id: "nsys", name: "Nsight Systems SQLite", sniff: nsys::sniff, read: nsys::read },
     Reader { id: "perf_data", name: "perf.data", sniff: perf_data::sniff, read: perf_data::read },
     Reader { id: "perf_script", name: "perf script", sniff: perf_script::sniff, read: perf_script::read },
+    Reader {
+        id: "execution_trace",
+        name: "PyTorch execution trace",
+        sniff: execution_trace::sniff,
+        read: execution_trace::read,
+    },
+    Reader {
+        id: "flight_recorder",
+        name: "PyTorch flight recorder dump",
+        sniff: flight_recorder::sniff,
+        read: flight_recorder::read,
+    },
+    Reader {
+        id: "nccl_inspector",
+        name: "NCCL inspector log",
+        sniff: nccl_inspector::sniff,
+        read: nccl_inspector::read,
+    },
+    Reader { id: "rocprof", name: "rocprofv3 JSON", sniff: rocprof::sniff, read: rocprof::read },
+    Reader { id: "chakra", name: "Chakra execution trace", sniff: chakra::sniff, read: chakra::read },
+    Reader { id: "straggler", name: "operator table (Parquet)", sniff: straggler::sniff, read: straggler::read },
+    Reader {
+        id: "straggler_job",
+        name: "description of a job (YAML)",
+        sniff: straggler::sniff_job,
+        read: straggler::read_job,
+    },
     // Any text of lines that end in numbers: after all others.
     Reader { id: "collapsed", name: "collapsed stacks", sniff: collapsed::sniff, read: collapsed::read },
 ];
@@ -105,4 +135,17 @@ fn read_kineto(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPart>, 
     kineto::read_text(&input.bytes, &mut part, &input.limits, progress)?;
     part.args = Arc::new(JsonText::Plain(Arc::clone(&input.bytes)));
     Ok(vec![part.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_is_described() {
+        let page = include_str!("../../../docs/formats.md");
+        for reader in READERS {
+            assert!(page.contains(reader.name), "docs/formats.md does not describe {:?}", reader.name);
+        }
+    }
 }

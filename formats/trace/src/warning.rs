@@ -96,7 +96,7 @@ warning_kinds! {
     CounterNotNumeric, Lost, "counter_not_numeric", "a counter value is not a number";
     MixedClocks, Note, "mixed_clocks", "some ranks name their clock base and some do not; they cannot be compared in time";
     GzipDamaged, Lost, "gzip_damaged", "the compressed file is damaged; everything before the damage is kept";
-    RankAssumed, Note, "rank_assumed", "the file does not say its rank; it was taken from the file's name";
+    RankAssumed, Note, "rank_assumed", "the file does not say its rank; it was assumed";
     CompanionLeftOut, Lost, "companion_left_out", "a rank has more than 15 further files, or a text beyond 64 GiB; this file was left out";
     JoinMissed, Note, "join_missed", "an operator of the execution trace has no event in the trace of its rank";
     FractionCut, Repaired, "fraction_cut", "a count has a fraction; it was cut to a whole number";
@@ -109,6 +109,8 @@ warning_kinds! {
     EntryUnreadable, Lost, "entry_unreadable", "an entry of the archive cannot be read (encrypted, or compressed in a way that is not known)";
     ArchiveDamaged, Lost, "archive_damaged", "the archive is damaged or cut off; everything before the damage is kept";
     TooDeep, Lost, "too_deep", "an event holds values nested deeper than the limit and was skipped; --limit nesting=N raises it";
+    UnknownVersion, Note, "unknown_version", "the file is of a version that this reader does not know; what it knows of it was read";
+    EndAssumed, Note, "end_assumed", "the file says how long a call took, not when; it is shown to end when its record was written";
     TableMissing, Note, "table_missing", "a table or column that this reader knows is not in the file";
     SumOfEvents, Lost, "sum_of_events", "an entry sums up several events without their times; it has no place on a time line";
     RecorderMessage, Note, "recorder_message", "the recorder itself reports an error or a warning";
@@ -120,6 +122,8 @@ warning_kinds! {
     UndeclaredTrack, Repaired, "undeclared_track", "an event lies on a track that the file does not describe; its number stands for its name";
     UndeclaredCounter, Lost, "undeclared_counter", "a value of a counter that the file does not describe was dropped";
     FactsUnused, Repaired, "facts_unused", "the file was written by Gapless and changed since; it is read like any other trace of its format";
+    RowsLost, Lost, "rows_lost", "a stretch of a table is damaged, or a row lacks what makes it an event; these rows are lost";
+    StepsPlaced, Note, "steps_placed", "the file counts time from the start of each step; the steps stand one after the other";
     MetadataUnused, Note, "metadata_unused", "a metadata event that has no place in the model was skipped";
 }
 

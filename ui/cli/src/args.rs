@@ -56,8 +56,11 @@ Examples:
   gapless convert rank0.pt.trace.json.gz -o rank0.pftrace
   gapless convert run42/ -o run42.pftrace.gz
   gapless convert run42/ -o small.pftrace --no-args
+  gapless convert run42/ -o run42.parquet --columns stream,grid
+  gapless convert rank0.json.gz -o step.speedscope.json --range 120ms..160ms
 
-Open the result at https://ui.perfetto.dev.";
+Perfetto files open at https://ui.perfetto.dev and lose nothing: Gapless reads the same trace
+back from them. Profiles hold the stacks of a time range, for flame graphs.";
 
 const INFO_EXAMPLES: &str = "\
 Examples:
@@ -97,7 +100,7 @@ pub enum Command {
     /// Report where the time of each rank and step went
     #[command(visible_alias = "analyse", after_help = ANALYZE_EXAMPLES)]
     Analyze(AnalyzeArgs),
-    /// Write traces in another format (.pftrace for Perfetto)
+    /// Write traces in another format: Perfetto, Parquet, Chrome JSON, profiles
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
     /// Say what is in the files: ranks, devices, clocks, tracks, warnings
@@ -276,17 +279,61 @@ pub struct ConvertArgs {
     /// Trace files, folders or quoted patterns
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<String>,
-    /// File to write; its ending says the format: .pftrace or .pftrace.gz
+    /// What to write; its ending says the format: .pftrace, .parquet (a folder), .json, .firefox.json,
+    /// .speedscope.json; with .gz behind it (not Parquet) it is compressed
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+    /// The format, where the ending does not say it
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub format: Option<OutputFormat>,
     /// Leave out the arguments of events: a smaller file
     #[arg(long)]
     pub no_args: bool,
+    /// Parquet: write all arguments too, as JSON text in the column `args`
+    #[arg(long, conflicts_with = "no_args")]
+    pub args_column: bool,
+    /// Parquet: arguments that get a column of their own
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Profiles: only this time, counted from the start of the trace: 120ms..160ms, 1.5s..
+    #[arg(long, value_name = "A..B", value_parser = parse_range)]
+    pub range: Option<TimeRange>,
+    /// Profiles: only this rank
+    #[arg(long, value_name = "R")]
+    pub rank: Option<u32>,
     /// Print one JSON object (docs/json-schema.md) about what was written
     #[arg(long, help_heading = "Output")]
     pub json: bool,
     #[command(flatten)]
     pub read: ReadArgs,
+}
+
+/// A format that `gapless convert` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Perfetto protobuf: everything, without loss
+    Pftrace,
+    /// A folder of Parquet tables for SQL engines and data frames
+    Parquet,
+    /// Kineto/Chrome JSON for older tools
+    Json,
+    /// Firefox profile: stacks as flame graphs
+    Firefox,
+    /// speedscope profile: stacks as flame graphs
+    Speedscope,
+}
+
+impl OutputFormat {
+    /// Stable name for machines.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Pftrace => "pftrace",
+            Self::Parquet => "parquet",
+            Self::Json => "json",
+            Self::Firefox => "firefox",
+            Self::Speedscope => "speedscope",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]

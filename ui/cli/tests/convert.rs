@@ -67,7 +67,11 @@ fn outputs_that_make_no_sense_are_refused_before_the_work() {
     let scratch = Scratch::new();
     scratch.write("t.json", gpu_trace(0, 1));
     fs::create_dir(scratch.path().join("folder.pftrace")).unwrap();
-    scratch.gapless(&["convert", "t.json", "-o", "out.json"]).refused("format of out.json");
+    scratch.gapless(&["convert", "t.json", "-o", "out.csv"]).refused("format of out.csv");
+    scratch.gapless(&["convert", "t.json", "-o", "out.parquet.gz"]).refused("compressed by itself");
+    scratch.gapless(&["convert", "t.json", "-o", "o.pftrace", "--columns", "x"]).refused("--columns is for Parquet");
+    scratch.gapless(&["convert", "t.json", "-o", "o.json", "--range", "1ms..2ms"]).refused("--range is for profiles");
+    scratch.gapless(&["convert", "t.json", "-o", "o.firefox.json", "--rank", "7"]).refused("no rank 7");
     scratch.gapless(&["convert", "t.json", "-o", "out"]).refused("format of out");
     scratch.gapless(&["convert", "t.json", "-o", "nowhere/out.pftrace"]).refused("folder nowhere");
     scratch.gapless(&["convert", "t.json", "-o", "folder.pftrace"]).refused("is a folder");
@@ -98,4 +102,29 @@ fn a_failed_write_leaves_nothing() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.starts_with("error: cannot write out.pftrace"), "{stderr}");
     assert_eq!(scratch.names(), ["run42"]);
+}
+
+#[test]
+fn every_format_is_written_and_those_that_can_be_read_are_read_back() {
+    let scratch = Scratch::new();
+    run_of_four(&scratch);
+    let events = |file: &str| {
+        let info = scratch.gapless(&["info", "--json", file]).ok().json();
+        (info["events"].clone(), info["launch_links"].clone(), info["ranks"].as_array().unwrap().len())
+    };
+    let expected = events("run42");
+    for name in ["a.pftrace", "b.pftrace.gz"] {
+        scratch.gapless(&["convert", "run42", "-o", name]).ok();
+        assert_eq!(events(name), expected, "{name}");
+    }
+    for name in ["d.firefox.json", "e.speedscope.json.gz", "f.json"] {
+        scratch.gapless(&["convert", "run42", "-o", name]).ok();
+        assert!(fs::metadata(scratch.path().join(name)).unwrap().len() > 0, "{name}");
+    }
+    let report = scratch.gapless(&["convert", "run42", "-o", "g.parquet", "--json"]).ok().json();
+    assert_eq!((&report["format"], &report["events"], &report["ranks"]), (&json!("parquet"), &expected.0, &json!(4)));
+    assert!(scratch.path().join("g.parquet/gapless.json").is_file());
+    scratch.gapless(&["convert", "run42", "-o", "g.parquet"]).refused("is there already");
+    let named = scratch.gapless(&["convert", "run42", "-o", "h.bin", "--format", "speedscope", "--json"]).ok().json();
+    assert_eq!(named["format"], json!("speedscope"));
 }

@@ -127,6 +127,7 @@ impl<'a> EventParser<'a> {
     #[cold]
     fn event_again(&mut self, from: usize) -> Option<()> {
         self.is_careful = true;
+        self.cursor.is_too_deep = false;
         self.cursor.at = from;
         let read = self.event_here();
         self.is_careful = false;

@@ -5,7 +5,7 @@
 
 mod args;
 mod bytes;
-mod category;
+pub(crate) mod category;
 mod event;
 mod gzip;
 mod header;
@@ -27,6 +27,7 @@ use pieces::{End, Events, parse_all, too_long};
 pub(crate) use args::{parse_json, parse_object};
 pub(crate) use category::{is_launch_flow, is_point_to_point, issues_collective, kind_of_category, refine, track_kind};
 pub(crate) use gzip::read_gzip;
+pub(crate) use scan::{Cursor, Nanos, RawStr};
 
 /// Whether `head`, the first bytes of a text, may be a trace of this format.
 pub(crate) fn sniff(head: &[u8]) -> bool {

@@ -189,7 +189,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// A decimal number of microseconds, as a number or in quotes, to whole nanoseconds, exactly.
-    #[cfg(test)]
     pub fn micros_as_nanos(&mut self) -> Option<Nanos> {
         match self.quick_micros() {
             Some(nanos) => Some(Nanos::Value(nanos)),

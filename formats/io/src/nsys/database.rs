@@ -4,6 +4,7 @@
 //! triggers, virtual tables and computed columns never run (see [`catalogue`](super::catalogue)); what remains is
 //! walking the pages of plain tables, which ends.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,8 +121,13 @@ impl Database {
             Place::Memory(bytes) => {
                 let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_MEMORY;
                 let mut connection = Connection::open_in_memory_with_flags(flags)?;
-                let content: &[u8] = bytes;
-                connection.deserialize_read_exact("main", content, content.len(), true)?;
+                let (head, rest) = bytes.split_at_checked(20).unwrap_or((bytes, &[]));
+                let mut head = head.to_vec();
+                // A database in memory has no log beside it, whatever its head says.
+                if let Some(versions) = head.get_mut(18..20) {
+                    versions.fill(1);
+                }
+                connection.deserialize_read_exact("main", head.as_slice().chain(rest), bytes.len(), true)?;
                 connection
             }
         };

@@ -102,27 +102,33 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
 
 /// Reads the schema; of a file that was cut off, as far as it goes.
 fn catalogue(database: &mut Database, input: &Input, warnings: &mut Warnings) -> Result<Catalogue, Refused> {
-    let first = database.with_deadline(Catalogue::read);
-    let error = match first {
-        Ok(catalogue) => return Ok(catalogue),
-        Err(error) => error,
-    };
+    let missing = missing_bytes(&input.bytes);
+    if let Some(missing) = missing {
+        let text = format!("{missing} bytes are missing at the end of the database");
+        warnings.add(WarningKind::TableDamaged, SourceId(0), None, &text);
+    }
     let refused = |error: &rusqlite::Error| {
         let text = format!("the schema of the database cannot be read: {}", reason(error));
         Refused::format(0, format!("{text}; export the report again with nsys export --type sqlite"))
     };
-    let Some(missing) = missing_bytes(&input.bytes).filter(|_| is_damage(&error)) else { return Err(refused(&error)) };
-    database.salvage();
-    let catalogue = database.with_deadline(Catalogue::read).map_err(|error| refused(&error))?;
-    let text = format!("{missing} bytes are missing at the end of the database");
-    warnings.add(WarningKind::TableDamaged, SourceId(0), None, &text);
-    Ok(catalogue)
+    match database.with_deadline(Catalogue::read) {
+        Ok(catalogue) => Ok(catalogue),
+        Err(error) if missing.is_some() && is_damage(&error) => {
+            database.salvage();
+            database.with_deadline(Catalogue::read).map_err(|error| refused(&error))
+        }
+        Err(error) => Err(refused(&error)),
+    }
 }
 
 /// How many bytes the head of an SQLite file promises beyond those that are there.
 fn missing_bytes(bytes: &[u8]) -> Option<u64> {
     let page = u64::from(u16::from_be_bytes(bytes.get(16..18)?.try_into().ok()?));
     let page = if page == 1 { 65_536 } else { page };
+    // Some writers leave the number of pages behind; then the two counts of changes differ.
+    if bytes.get(24..28)? != bytes.get(92..96)? {
+        return None;
+    }
     let pages = u64::from(u32::from_be_bytes(bytes.get(28..32)?.try_into().ok()?));
     pages.checked_mul(page)?.checked_sub(bytes.len() as u64).filter(|&missing| missing > 0)
 }

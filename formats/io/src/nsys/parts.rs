@@ -71,7 +71,8 @@ fn name_domains(found: &mut Found, definitions: &Definitions, schemas: &Schemas)
 struct Group {
     /// The process with device work, by global id; `None` where the file does not tell processes apart.
     process: Option<i64>,
-    lowest_device: i64,
+    /// The devices it used, as it numbers them.
+    devices: BTreeSet<i64>,
 }
 
 /// Makes the parts, ranks in the order of their lowest device.
@@ -84,7 +85,7 @@ pub(crate) fn parts(
 ) -> Vec<TracePart> {
     let mut groups = groups(&found);
     if groups.is_empty() {
-        groups.push(Group { process: None, lowest_device: 0 });
+        groups.push(Group { process: None, devices: BTreeSet::new() });
     }
     let base = base_ns(header, &found);
     let mut of_group: Vec<Vec<Found>> = groups.iter().map(|_| Vec::new()).collect();
@@ -121,15 +122,15 @@ pub(crate) fn parts(
 
 /// Processes with device work, in the order of their lowest device, then of their numbers.
 fn groups(found: &[Found]) -> Vec<Group> {
-    let mut lowest: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut used: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
     for one in found {
-        if let (Owner::Process(process), Some(device)) = (one.owner, one.lowest_device) {
-            lowest.entry(process).and_modify(|lowest| *lowest = device.min(*lowest)).or_insert(device);
+        if let (Owner::Process(process), false) = (one.owner, one.devices.is_empty()) {
+            used.entry(process).or_default().extend(&one.devices);
         }
     }
     let mut groups: Vec<Group> =
-        lowest.into_iter().map(|(process, lowest_device)| Group { process: Some(process), lowest_device }).collect();
-    groups.sort_by_key(|group| (group.lowest_device, group.process));
+        used.into_iter().map(|(process, devices)| Group { process: Some(process), devices }).collect();
+    groups.sort_by_key(|group| (group.devices.first().copied(), group.process));
     groups
 }
 
@@ -137,22 +138,19 @@ fn groups(found: &[Found]) -> Vec<Group> {
 fn place_of(found: &Found, groups: &[Group], header: &Header) -> usize {
     let place = match found.owner {
         Owner::Process(process) => groups.iter().position(|group| group.process == Some(process)),
-        Owner::Device(gpu) => {
-            let user =
-                header.visible.iter().find(|entry| entry.2 == gpu && groups.iter().any(|group| is(group, entry)));
-            match user {
-                Some(user) => groups.iter().position(|group| is(group, user)),
-                None => groups.iter().position(|group| group.lowest_device == gpu),
-            }
-        }
+        Owner::Device(gpu) => groups
+            .iter()
+            .position(|group| group.devices.iter().any(|&device| system_number(header, group, device) == gpu)),
         Owner::System => None,
     };
     place.unwrap_or(0)
 }
 
-/// Whether the process of `visible` is that of `group` and the device its first one.
-fn is(group: &Group, &(pid, cuda, _): &(i64, i64, i64)) -> bool {
-    group.process.is_some_and(|process| pid_of(process) == pid) && group.lowest_device == cuda
+/// The number in the system of what the process of `group` calls `device`.
+fn system_number(header: &Header, group: &Group, device: i64) -> i64 {
+    let own = group.process.map(pid_of);
+    let seen = header.visible.iter().find(|entry| own.is_none_or(|own| entry.0 == own) && entry.1 == device);
+    seen.map_or(device, |entry| entry.2)
 }
 
 fn base_ns(header: &Header, found: &[Found]) -> Option<i64> {
@@ -217,14 +215,9 @@ fn fill(part: &mut TracePart, group: &Group, found: Vec<Found>, header: &Header,
 
 /// The devices that the rank used, numbered as its process sees them.
 fn devices(header: &Header, group: &Group, streams: &BTreeSet<(i64, i64)>) -> Vec<DeviceInfo> {
-    let own = group.process.map(pid_of);
-    let gpu_of = |device: i64| {
-        let seen = header.visible.iter().find(|entry| own.is_none_or(|own| entry.0 == own) && entry.1 == device);
-        seen.map_or(device, |entry| entry.2)
-    };
     let used: BTreeSet<i64> = streams.iter().map(|stream| stream.0).collect();
     let of_used = |device: i64| {
-        let info = header.devices.iter().find(|info| i64::from(info.id) == gpu_of(device))?;
+        let info = header.devices.iter().find(|info| i64::from(info.id) == system_number(header, group, device))?;
         Some(DeviceInfo { id: u32::try_from(device).ok()?, ..info.clone() })
     };
     used.into_iter().filter_map(of_used).collect()

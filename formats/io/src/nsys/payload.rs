@@ -312,7 +312,7 @@ impl Walk<'_> {
 }
 
 fn text(kind: u64, bytes: &[u8]) -> String {
-    let text = match kind {
+    match kind {
         77 => {
             let units: Vec<u16> = bytes
                 .as_chunks()
@@ -332,8 +332,7 @@ fn text(kind: u64, bytes: &[u8]) -> String {
             let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
             String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
         }
-    };
-    text
+    }
 }
 
 /// A 16-bit float of IEEE 754.

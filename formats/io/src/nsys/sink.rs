@@ -105,8 +105,8 @@ pub(crate) struct Found {
     pub owner: Owner,
     /// The events.
     pub chunk: RawChunk,
-    /// Devices with work, lowest first where there are several.
-    pub lowest_device: Option<i64>,
+    /// Devices with work.
+    pub devices: Vec<i64>,
     /// Ranges that might be steps.
     pub steps: Vec<StepCandidate>,
     /// Categories that stand for an NVTX domain whose name may come later: (domain, category).
@@ -147,6 +147,9 @@ impl Definitions {
 
 /// Owners that one walk keeps apart. The rows of further ones go to nobody in particular.
 const MOST_OWNERS: usize = 1024;
+
+/// Devices that one walk knows a process to use.
+const MOST_DEVICES: usize = 64;
 
 /// Takes the events of one walk.
 pub(crate) struct Sink<'a> {
@@ -210,7 +213,8 @@ impl<'a> Sink<'a> {
     }
 
     /// What was found.
-    pub fn finish(self) -> (Vec<Found>, Definitions) {
+    pub fn finish(mut self) -> (Vec<Found>, Definitions) {
+        self.found.iter_mut().for_each(Found::forget);
         (self.found, self.definitions)
     }
 }
@@ -221,7 +225,7 @@ impl Found {
         Self {
             owner,
             chunk: RawChunk::default(),
-            lowest_device: None,
+            devices: Vec::new(),
             steps: Vec::new(),
             domains: Vec::new(),
             names: FxHashMap::default(),
@@ -443,6 +447,12 @@ impl Found {
         }
     }
 
+    /// Gives back what only a walk needs.
+    fn forget(&mut self) {
+        (self.names, self.calls, self.made) = Default::default();
+        (self.tracks, self.stacks) = Default::default();
+    }
+
     /// Whether nothing happened.
     pub fn is_empty(&self) -> bool {
         self.chunk.is_empty() && self.chunk.counters.is_empty() && self.chunk.begin_ends.is_empty()
@@ -451,6 +461,8 @@ impl Found {
     /// Notes that device `device` did work.
     #[inline]
     pub fn works(&mut self, device: i64) {
-        self.lowest_device = Some(self.lowest_device.map_or(device, |lowest| lowest.min(device)));
+        if !self.devices.contains(&device) && self.devices.len() < MOST_DEVICES {
+            self.devices.push(device);
+        }
     }
 }

@@ -1,4 +1,6 @@
-//! Writing Parquet: a folder of tables for SQL engines and data frames.
+//! Parquet: writing a trace as tables for SQL, and reading flat tables ([`read`]).
+//!
+//! A trace is written as a folder of tables for SQL engines and data frames:
 //!
 //! ```text
 //! out/
@@ -22,6 +24,7 @@ mod encode;
 mod events;
 mod hybrid;
 mod metadata;
+pub(crate) mod read;
 mod tables;
 mod write;
 

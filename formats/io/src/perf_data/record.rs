@@ -56,7 +56,7 @@ impl<'a> SampleRecord<'a> {
     pub fn read(body: &'a [u8], attr: &Attr, big_endian: bool) -> Option<Self> {
         let mut fields = Fields::new(body, big_endian);
         let mut sample = Self::default();
-        let mut word = |bit: u64, fields: &mut Fields<'a>| match attr.has(bit) {
+        let word = |bit: u64, fields: &mut Fields<'a>| match attr.has(bit) {
             true => fields.u64().map(Some),
             false => Some(None),
         };

@@ -110,9 +110,13 @@ fn number(text: &[u8]) -> Option<i64> {
     is_number.then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten()
 }
 
-/// `12165.199531:` in ns. Digits below a nanosecond are cut.
+/// `12165.199531:` in ns.
 fn time_ns(word: &[u8]) -> Option<i64> {
-    let text = word.strip_suffix(b":")?;
+    seconds_as_ns(word.strip_suffix(b":")?)
+}
+
+/// `12165.199531` in ns. Digits below a nanosecond are cut.
+fn seconds_as_ns(text: &[u8]) -> Option<i64> {
     let point = memchr::memchr(b'.', text)?;
     let (seconds, fraction) = (text.get(..point)?, text.get(point + 1..)?);
     if seconds.is_empty() || fraction.is_empty() || !seconds.iter().chain(fraction).all(u8::is_ascii_digit) {
@@ -124,6 +128,17 @@ fn time_ns(word: &[u8]) -> Option<i64> {
         nanos = nanos * 10 + digit;
     }
     number(seconds)?.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
+/// What the clock of the file reads in ns of Unix time when it reads 0, from the header's line
+/// `# reference time: … = 1795444952.495206 (TOD) = 12165.145641289 (monotonic)`.
+pub(super) fn clock_base_ns(line: &[u8]) -> Option<i64> {
+    line.strip_prefix(b"# reference time: ")?;
+    let mut parts = line.rsplit(|&byte| byte == b'=');
+    let mut reading = || seconds_as_ns(Words { line: parts.next()?, at: 0 }.next()?.1);
+    let (clock, unix) = (reading()?, reading()?);
+    // A base that leaves no room for times is no base.
+    unix.checked_sub(clock).filter(|base| base.unsigned_abs() < i64::MAX as u64 / 2)
 }
 
 /// `period event: rest`, `event: rest` or `PERF_RECORD_… rest`.
@@ -249,6 +264,15 @@ mod tests {
         }
         assert_eq!(sample_line(b"a 1 99999999999999999999.5: 1 e:"), None);
         assert_eq!(sample_line(b"a 1 9999999999.5: 1 e:"), None);
+    }
+
+    #[test]
+    fn the_header_may_say_what_the_clock_counts_from() {
+        let line =
+            b"# reference time: 2026-11-23 14:42:32.495206 = 1795444952.495206 (TOD) = 12165.145641289 (monotonic)";
+        assert_eq!(clock_base_ns(line), Some(1_795_444_952_495_206_000 - 12_165_145_641_289));
+        assert_eq!(clock_base_ns(b"# reference time: 2026-11-23"), None);
+        assert_eq!(clock_base_ns(b"# clockid: monotonic (1)"), None);
     }
 
     #[test]

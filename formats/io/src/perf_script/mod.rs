@@ -6,7 +6,8 @@
 //!                1ab78 _dl_start_user+0x0 (/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2)
 //! ```
 //!
-//! Core, process, period and stack may be missing. Where a line holds one id only, it is the thread's.
+//! Core, process, period and stack may be missing. Where a line holds one id only, it is the thread's. Times count
+//! from the machine's start; `perf record -k CLOCK_MONOTONIC` and `perf script --header` together say when that was.
 
 mod args;
 mod line;
@@ -23,7 +24,7 @@ use crate::error::Refused;
 use crate::limits::Limits;
 use crate::readers::{Head, Input, ReadPart, Role};
 use args::ScriptArgs;
-use line::{SampleLine, StackLine, is_place, sample_line, source_line, stack_line};
+use line::{SampleLine, StackLine, clock_base_ns, is_place, sample_line, source_line, stack_line};
 use sched::switch;
 
 /// Lines between two looks at whether the user gave up.
@@ -160,6 +161,9 @@ impl<'a> Script<'a> {
 
     /// `# hostname : node7`
     fn comment(&mut self, line: &[u8]) {
+        if let Some(base_ns) = clock_base_ns(line) {
+            self.info.base_time_ns = Some(base_ns);
+        }
         let text = String::from_utf8_lossy(line);
         let Some((key, value)) = text.trim_start_matches('#').split_once(" : ") else { return };
         let (key, value) = (key.trim(), value.trim());

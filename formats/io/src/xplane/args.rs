@@ -10,10 +10,10 @@ use crate::mapped::Bytes;
 use super::tables::{StatValue, Stretch, Tables, read_stat};
 use super::wire::{Fields, Slice, Value};
 
-/// Bytes that a compressed text may inflate to for display.
-const MOST_INFLATED: u64 = 1 << 20;
-/// Bytes of a value that are shown.
-const MOST_SHOWN: usize = 64 << 10;
+/// Bytes of text that are shown, inflated where it is compressed.
+const MOST_TEXT: usize = 1 << 20;
+/// Bytes that are no text that are shown.
+const MOST_BYTES: usize = 64 << 10;
 
 /// The file with what its planes say about ids.
 #[derive(Debug)]
@@ -90,23 +90,32 @@ pub(super) fn arg_value(file: &[u8], tables: &Tables, value: StatValue<'_>) -> A
         },
         StatValue::Gzip(bytes) => {
             let mut text = Vec::new();
-            let inflated = flate2::read::GzDecoder::new(bytes.bytes).take(MOST_INFLATED).read_to_end(&mut text);
-            match inflated {
-                Ok(length) if (length as u64) < MOST_INFLATED => {
-                    ArgValue::Text(String::from_utf8_lossy(&text).into_owned())
-                }
-                Ok(_) => ArgValue::Text(format!("{}… (cut)", String::from_utf8_lossy(&text))),
+            // One byte more than is shown tells whether there is more.
+            let most = MOST_TEXT as u64 + 1;
+            match flate2::read::GzDecoder::new(bytes.bytes).take(most).read_to_end(&mut text) {
+                Ok(_) => shown(&text),
                 Err(error) => ArgValue::Text(format!("{} bytes of gzip: {error}", bytes.bytes.len())),
             }
         }
     }
 }
 
-/// Text as it is, other bytes in hexadecimal digits; of long ones only how many there are.
+/// Text as it is, other bytes in hexadecimal digits; of long text the beginning, of other long bytes how many there are.
 fn shown(bytes: &[u8]) -> ArgValue {
-    match std::str::from_utf8(bytes) {
+    let text = match bytes.get(..MOST_TEXT) {
+        // The cut may lie within a letter.
+        Some(beginning) => match std::str::from_utf8(beginning) {
+            Err(error) if error.valid_up_to() + 4 > MOST_TEXT => {
+                std::str::from_utf8(beginning.get(..error.valid_up_to()).unwrap_or_default())
+            }
+            other => other,
+        },
+        None => std::str::from_utf8(bytes),
+    };
+    match text {
+        Ok(text) if text.len() < bytes.len() => ArgValue::Text(format!("{text}… (cut)")),
         Ok(text) => ArgValue::Text(text.to_owned()),
-        Err(_) if bytes.len() > MOST_SHOWN => ArgValue::Text(format!("{} bytes", bytes.len())),
+        Err(_) if bytes.len() > MOST_BYTES => ArgValue::Text(format!("{} bytes", bytes.len())),
         Err(_) => {
             let mut text = String::with_capacity(bytes.len() * 2);
             for byte in bytes {

@@ -72,6 +72,7 @@ struct Reading<'a> {
     points: Vec<Point>,
     known: FxHashMap<i64, Known>,
     contexts: FxHashMap<u64, StrId>,
+    tracks: FxHashMap<(TrackKind, RawId, RawId), u32>,
 }
 
 /// Tracks of a line in the chunk.
@@ -92,6 +93,7 @@ pub(super) fn read_unit(file: &[u8], unit: &Unit<'_>, clock: Clock) -> UnitEvent
         points: Vec::new(),
         known: FxHashMap::default(),
         contexts: FxHashMap::default(),
+        tracks: FxHashMap::default(),
     };
     for &(line, piece, is_first) in &unit.pieces {
         let tracks = reading.tracks(unit, line, is_first);
@@ -116,7 +118,7 @@ impl<'a> Reading<'a> {
     }
 
     fn tracks(&mut self, unit: &Unit<'_>, line: &Line, is_first: bool) -> Tracks {
-        let name = String::from_utf8_lossy(line.name.of(self.file).bytes).into_owned();
+        let name = line.name.text(self.file).into_owned();
         let device = self.plane.kind.device().map(|device| RawId::Int(i64::from(device)));
         let pid = device.unwrap_or(RawId::Int(unit.pid));
         let core = match &self.plane.kind {
@@ -124,7 +126,7 @@ impl<'a> Reading<'a> {
             _ => "",
         };
         let full_name = match &self.plane.kind {
-            PlaneKind::Other | PlaneKind::Facts => format!("{} / {name}", self.plane.name),
+            PlaneKind::Other | PlaneKind::Facts => format!("{} / {name}", self.plane.name(self.file)),
             _ if core.is_empty() => name.clone(),
             _ => format!("{core} / {name}"),
         };
@@ -144,11 +146,18 @@ impl<'a> Reading<'a> {
         if is_first && line.kind != LineKind::Counters {
             self.chunk.metas.push(RawMeta::ThreadName(pid, tid, label));
             if unit.names_processes && (device.is_some() || self.plane.kind == PlaneKind::Host) && core.is_empty() {
-                let plane = self.chunk.strings.intern(&self.plane.name);
+                let plane = self.chunk.strings.intern(&self.plane.name(self.file));
                 self.chunk.metas.push(RawMeta::ProcessName(pid, plane));
             }
         }
-        Tracks { pid, main: self.chunk.track(kind, pid, tid), beside: self.chunk.track(beside, pid, tid) }
+        Tracks { pid, main: self.track((kind, pid, tid)), beside: self.track((beside, pid, tid)) }
+    }
+
+    fn track(&mut self, key: (TrackKind, RawId, RawId)) -> u32 {
+        *self.tracks.entry(key).or_insert_with(|| {
+            self.chunk.tracks.push(key);
+            self.chunk.tracks.len() as u32 - 1
+        })
     }
 
     /// Name, category and kind of the events of type `id`.
@@ -162,7 +171,7 @@ impl<'a> Reading<'a> {
                 let name = entry.label().of(self.file).bytes;
                 Known {
                     name: strings.intern(&String::from_utf8_lossy(name)),
-                    category: strings.intern(&String::from_utf8_lossy(entry.category.of(self.file).bytes)),
+                    category: strings.intern(&entry.category.text(self.file)),
                     kind: entry.kind,
                     is_memory: matches!(name, b"MemoryAllocation" | b"MemoryDeallocation"),
                     is_defined: true,

@@ -1,6 +1,7 @@
 //! What holds for the whole recording: its clock, its host, its devices, its process.
 
 use gapless_trace::{ArgValue, Args, DeviceInfo, SourceId, WarningKind, Warnings};
+use rustc_hash::FxHashSet;
 
 use super::args::arg_value;
 use super::kinds::PlaneKind;
@@ -58,8 +59,9 @@ pub(super) struct Facts {
 impl Facts {
     /// Gathers the facts of all planes.
     pub fn new(file: &[u8], space: &Space, warnings: &mut Warnings) -> Self {
-        let text = |part: &Stretch| String::from_utf8_lossy(part.of(file).bytes).into_owned();
+        let text = |part: &Stretch| part.text(file).into_owned();
         let mut header = Args::new();
+        let mut named = FxHashSet::default();
         for plane in space.planes.iter().filter(|plane| plane.kind.device().is_none()) {
             let mut entries = args_of(file, plane);
             if plane.kind == PlaneKind::Facts {
@@ -70,8 +72,8 @@ impl Facts {
                     entries.push(("programs".to_owned(), ArgValue::List(programs)));
                 }
             }
-            if !entries.is_empty() && !header.iter().any(|entry| entry.0 == plane.name) {
-                header.push((plane.name.clone(), ArgValue::Dict(entries)));
+            if !entries.is_empty() && named.insert(plane.name(file)) {
+                header.push((plane.name(file).into_owned(), ArgValue::Dict(entries)));
             }
         }
         let messages: Vec<String> = space.messages.iter().map(text).collect();
@@ -121,6 +123,7 @@ fn clock(file: &[u8], space: &Space) -> Clock {
 
 fn devices(file: &[u8], space: &Space, warnings: &mut Warnings) -> Vec<DeviceInfo> {
     let mut devices: Vec<DeviceInfo> = Vec::new();
+    let mut known = FxHashSet::default();
     for plane in &space.planes {
         let Some(id) = plane.kind.device() else { continue };
         if matches!(&plane.kind, PlaneKind::Tpu { core, .. } if !core.is_empty()) || plane.stats.is_empty() {
@@ -135,12 +138,12 @@ fn devices(file: &[u8], space: &Space, warnings: &mut Warnings) -> Vec<DeviceInf
         };
         // Counted by the recorder: either a number or a sentence.
         if let Some(value) = get(b"dropped_traces") {
-            let detail = format!("{}: dropped traces: {}", plane.name, arg_value(file, &plane.tables, value));
+            let detail = format!("{}: dropped traces: {}", plane.name(file), arg_value(file, &plane.tables, value));
             let place = plane.place.at as u64;
             warnings.add(WarningKind::RecorderMessage, SourceId(0), Some(place), &detail);
         }
         // Large planes are written in several pieces with the same head.
-        if devices.iter().any(|device| device.id == id) {
+        if !known.insert(id) {
             continue;
         }
         devices.push(DeviceInfo {

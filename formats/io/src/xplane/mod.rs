@@ -44,6 +44,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gapless_trace::TracePart;
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 
 use crate::Progress;
 use crate::error::Refused;
@@ -181,8 +182,21 @@ fn adopt(part: &mut TracePart, facts: Facts) {
     part.info.header = facts.header;
 }
 
+/// Planes and lines that a file may have: a plane is a device or process, a line is a thread or stream, and each costs
+/// more memory than it takes in the file.
+const MOST_PLANES: usize = 1 << 16;
+const MOST_LINES: usize = 1 << 20;
+
 fn check_limits(space: &Space, limits: &Limits) -> Result<(), Refused> {
     let lines = || space.planes.iter().flat_map(|plane| &plane.lines);
+    let line_count = lines().count();
+    if space.planes.len() > MOST_PLANES || line_count > MOST_LINES {
+        let reason = format!(
+            "it has {} planes with {line_count} lines; no recorder writes more than {MOST_PLANES} and {MOST_LINES}",
+            space.planes.len()
+        );
+        return Err(Refused::format(0, reason));
+    }
     let events = lines().fold(0u64, |sum, line| sum.saturating_add(line.events));
     if events > limits.events {
         return Err(Refused::Limit {
@@ -194,7 +208,8 @@ fn check_limits(space: &Space, limits: &Limits) -> Result<(), Refused> {
     let types = space.planes.iter().flat_map(|plane| plane.tables.types.entries());
     let stats = space.planes.iter().flat_map(|plane| plane.tables.stats.entries());
     let names = types.map(|entry| entry.name.len.max(entry.display_name.len)).chain(stats.map(|entry| entry.name.len));
-    let names = names.chain(lines().map(|line| line.name.len)).chain(space.planes.iter().map(|plane| plane.name.len()));
+    let names = names.chain(lines().map(|line| line.name.len)).chain(space.planes.iter().map(|plane| plane.name.len));
+    let names = names.chain(space.messages.iter().chain(&space.hosts).map(|text| text.len));
     let longest = names.max().unwrap_or(0);
     if longest > limits.string_bytes {
         return Err(Refused::Limit {
@@ -209,9 +224,9 @@ fn check_limits(space: &Space, limits: &Limits) -> Result<(), Refused> {
 /// Stretches of lines for one thread each: small lines together, large ones in pieces.
 fn units<'a>(file: &[u8], space: &'a Space, facts: &Facts) -> Vec<Unit<'a>> {
     // Names of processes are kept by id, and ids of processes and devices are numbers alike.
-    let is_device = |pid: i64| space.planes.iter().any(|plane| plane.kind.device().map(i64::from) == Some(pid));
+    let devices: FxHashSet<i64> = space.planes.iter().filter_map(|plane| plane.kind.device().map(i64::from)).collect();
     let pids: Vec<i64> = space.planes.iter().map(|plane| process_of(file, plane).unwrap_or(facts.pid)).collect();
-    let names_processes = !pids.iter().any(|&pid| is_device(pid));
+    let names_processes = !pids.iter().any(|pid| devices.contains(pid));
     let mut units = Vec::new();
     for (plane, &pid) in space.planes.iter().zip(&pids) {
         let new = || Unit { plane, pid, names_processes, pieces: Vec::new() };

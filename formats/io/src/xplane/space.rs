@@ -1,5 +1,7 @@
 //! Where things are in the file: planes, their lines and tables, the stretches of events. Nothing is decoded twice.
 
+use std::borrow::Cow;
+
 use gapless_trace::{SourceId, WarningKind, Warnings};
 use rayon::prelude::*;
 
@@ -25,7 +27,7 @@ pub(super) struct Space {
 #[derive(Debug)]
 pub(super) struct Plane {
     /// Its name.
-    pub name: String,
+    pub name: Stretch,
     /// What it shows.
     pub kind: PlaneKind,
     /// Where it stands.
@@ -98,11 +100,12 @@ fn note_damage(warnings: &mut Warnings, message: Slice<'_>, file_len: usize, dam
 impl Plane {
     fn new(file: &[u8], place: Slice<'_>) -> (Self, Warnings) {
         let mut warnings = Warnings::default();
-        let (mut name, mut lines, mut types, mut stat_types, mut stats) = (None, vec![], vec![], vec![], vec![]);
+        let (mut name, mut lines, mut types, mut stat_types, mut stats) =
+            (Stretch::default(), vec![], vec![], vec![], vec![]);
         let mut fields = Fields::new(place);
         for field in fields.by_ref() {
             match field {
-                (2, Value::Bytes(text)) => name = Some(text),
+                (2, Value::Bytes(text)) => name = text.into(),
                 // A line without a single byte has no events.
                 (3, Value::Bytes(line)) if !line.bytes.is_empty() => lines.push(line),
                 (4, Value::Bytes(entry)) => types.push(entry.into()),
@@ -112,8 +115,7 @@ impl Plane {
             }
         }
         note_damage(&mut warnings, place, file.len(), fields.damage(), "in a plane");
-        let name = name.map(|name| String::from_utf8_lossy(name.bytes).into_owned()).unwrap_or_default();
-        let kind = PlaneKind::of(&name);
+        let kind = PlaneKind::of(&name.beginning(file));
         let tables = Tables::new(file, &stat_types, &types, &kind);
         let found: Vec<_> = lines.into_par_iter().filter_map(|line| Line::new(file, line, &kind)).collect();
         let mut lines = Vec::with_capacity(found.len());
@@ -122,6 +124,11 @@ impl Plane {
             warnings.merge(more);
         }
         (Self { name, kind, place: place.into(), lines, tables, stats }, warnings)
+    }
+
+    /// Its name, as text.
+    pub fn name<'a>(&self, file: &'a [u8]) -> Cow<'a, str> {
+        self.name.text(file)
     }
 
     /// Name and value of each of its stats.
@@ -166,7 +173,7 @@ impl Line {
         if line.events == 0 && warnings.is_empty() {
             return None;
         }
-        line.kind = LineKind::of(plane, &String::from_utf8_lossy(name.of(file).bytes));
+        line.kind = LineKind::of(plane, &name.beginning(file));
         line.name = if display_name.len > 0 { display_name } else { name };
         Some(((line.events > 0).then_some(line), warnings))
     }

@@ -1,10 +1,15 @@
 //! What a plane says once for all of its events: names of stats, names and constant stats of event types.
 
+use std::borrow::Cow;
+
 use gapless_trace::EventKind;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::kinds::{PlaneKind, TypeKind, kind_of_type};
 use super::wire::{Fields, Slice, Value, varint};
+
+/// Bytes of a name that are looked at to tell what it names.
+const MOST_LOOKED_AT: usize = 4 << 10;
 
 /// A stretch of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +25,16 @@ impl Stretch {
     pub fn of(self, file: &[u8]) -> Slice<'_> {
         let end = self.at.saturating_add(self.len);
         Slice::new(file.get(self.at..end).unwrap_or_default(), self.at)
+    }
+
+    /// Its bytes, as text.
+    pub fn text(self, file: &[u8]) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.of(file).bytes)
+    }
+
+    /// As much of the text as is looked at to tell what it names: an endless one costs no time.
+    pub fn beginning(self, file: &[u8]) -> Cow<'_, str> {
+        Self { at: self.at, len: self.len.min(MOST_LOOKED_AT) }.text(file)
     }
 }
 
@@ -332,20 +347,17 @@ fn event_type(file: &[u8], message: Slice<'_>, stats: &ById<StatType>, plane: &P
         match field {
             (2, Value::Bytes(name)) => found.name = name.into(),
             (4, Value::Bytes(name)) => found.display_name = name.into(),
-            (5, Value::Bytes(stat)) => {
-                if stats.get(stat_id(stat)).is_some_and(|stat| stat.role == Role::HloCategory) {
-                    found.category = match read_stat(stat).1 {
-                        StatValue::Text(text) => text.into(),
-                        StatValue::Ref(id) => stats.get(id).map(|stat| stat.name).unwrap_or_default(),
-                        _ => Stretch::default(),
-                    };
-                }
+            (5, Value::Bytes(stat)) if stats.get(stat_id(stat)).is_some_and(|stat| stat.role == Role::HloCategory) => {
+                found.category = match read_stat(stat).1 {
+                    StatValue::Text(text) => text.into(),
+                    StatValue::Ref(id) => stats.get(id).map(|stat| stat.name).unwrap_or_default(),
+                    _ => Stretch::default(),
+                };
             }
             _ => {}
         }
     }
-    let text = |part: Stretch| String::from_utf8_lossy(part.of(file).bytes);
-    found.kind = kind_of_type(plane, &text(found.label()), &text(found.category));
+    found.kind = kind_of_type(plane, &found.label().beginning(file), &found.category.beginning(file));
     found
 }
 

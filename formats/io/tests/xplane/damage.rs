@@ -1,7 +1,7 @@
 //! Damaged and hostile files: nothing panics, what is whole is kept, what is lost is counted.
 
 use gapless_formats::{Limits, OpenError, OpenOptions, open_bytes};
-use gapless_trace::{EventId, Trace, WarningKind};
+use gapless_trace::{EventId, Trace, TrackKind, WarningKind};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -156,6 +156,25 @@ fn limits_are_kept() {
 }
 
 #[test]
+fn long_texts_are_shown_in_part() {
+    let mut host = host(1);
+    // Three bytes a letter, so that the cut lies within one.
+    let text = "€".repeat(1 << 20);
+    let values = [Stat::Str(text), Stat::Bytes(vec![0xFF; 1 << 17]), Stat::Bytes(vec![0xFF; 1 << 21])];
+    for (number, value) in values.into_iter().enumerate() {
+        let value = stat(&mut host, &format!("value {number}"), value);
+        host.lines[0].events[0].stats.push(value);
+    }
+    let trace = read(space(vec![host]));
+    let args = trace.args(EventId(0)).unwrap();
+    let shown = |name: &str| args.iter().find(|entry| entry.0 == name).unwrap().1.to_string();
+    let text = shown("value 0");
+    assert_eq!(text, format!("{}… (cut)", "€".repeat((1 << 20) / 3)));
+    assert_eq!(shown("value 1"), "131072 bytes");
+    assert_eq!(shown("value 2"), "2097152 bytes");
+}
+
+#[test]
 fn other_files_are_not_taken_for_planes() {
     let refused = |bytes: &[u8]| match open_bytes("x.xplane.pb", bytes.to_vec(), &OpenOptions::default()) {
         Err(OpenError::Format { reason, .. }) => assert!(!reason.contains("XPlane"), "{bytes:?}: {reason}"),
@@ -221,6 +240,29 @@ fn any_space() -> impl Strategy<Value = XSpace> {
     prop::collection::vec(plane, 1..4).prop_map(|planes| XSpace { planes, ..XSpace::default() })
 }
 
+const PLANES: [&str; 8] = [
+    "/host:CPU",
+    "/host:CPU [12]",
+    "/device:GPU:0",
+    "/device:GPU:1",
+    "/device:TPU:2",
+    "/device:TPU:2 SparseCore 1",
+    "/host:metadata",
+    "#Chip0#",
+];
+const LINES: [&str; 8] =
+    ["", "Stream #7(Kernel)", "XLA Ops", "Steps", "XLA Modules", "_counters_", "CUPTI overhead", "other"];
+
+/// Gives planes and lines other names.
+fn rename(space: &mut XSpace, names: &[(usize, Vec<usize>)]) {
+    for (plane, (name, lines)) in space.planes.iter_mut().zip(names) {
+        plane.name = PLANES[*name].to_owned();
+        for (line, &name) in plane.lines.iter_mut().zip(lines) {
+            line.name = LINES[name].to_owned();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -231,7 +273,32 @@ proptest! {
     }
 
     #[test]
-    fn changed_bytes_never_panic(space in any_space(), changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..8)) {
+    fn planes_and_lines_of_every_name_keep_their_events(
+        mut space in any_space(),
+        names in prop::collection::vec((0..PLANES.len(), prop::collection::vec(0..LINES.len(), 5)), 4),
+    ) {
+        rename(&mut space, &names);
+        let trace = read(space.encode_to_vec());
+        let lines = || space.planes.iter().flat_map(|plane| &plane.lines);
+        let on_counters = lines().filter(|line| line.name == "_counters_").map(|line| line.events.len()).sum::<usize>();
+        let events = lines().map(|line| line.events.len()).sum::<usize>();
+        prop_assert!(trace.events().len() >= events - on_counters && trace.events().len() <= events);
+        prop_assert_eq!(trace.sources()[0].file_events, events as u64);
+        for id in 0..trace.events().len() as u32 {
+            let (event, (_, track)) = (trace.event(EventId(id)), trace.track_of(EventId(id)).unwrap());
+            // Device work lies on streams and nowhere else.
+            prop_assert_eq!(event.kind.is_device_work(), track.kind == TrackKind::Stream);
+            trace.args(EventId(id)).unwrap();
+        }
+    }
+
+    #[test]
+    fn changed_bytes_never_panic(
+        mut space in any_space(),
+        names in prop::collection::vec((0..PLANES.len(), prop::collection::vec(0..LINES.len(), 5)), 4),
+        changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..8),
+    ) {
+        rename(&mut space, &names);
         let mut bytes = space.encode_to_vec();
         for (at, byte) in changes {
             let at = at % bytes.len();

@@ -36,6 +36,7 @@ pub struct InfoReport {
 pub struct SourceInfo {
     pub file: String,
     pub format: String,
+    pub origin: Option<String>,
     pub file_bytes: u64,
     pub text_bytes: u64,
     pub file_events: u64,
@@ -152,15 +153,23 @@ impl InfoReport {
     }
 }
 
+/// Each file once: one that holds several ranks is a source of each of them.
 fn sources(trace: &Trace) -> Vec<SourceInfo> {
-    let sources = trace.sources().iter().map(|source| SourceInfo {
-        file: source.path.clone(),
-        format: source.format.clone(),
-        file_bytes: source.file_bytes,
-        text_bytes: source.text_bytes,
-        file_events: source.file_events,
-    });
-    sources.collect()
+    let mut files: Vec<SourceInfo> = Vec::new();
+    for source in trace.sources() {
+        match files.iter_mut().find(|file| file.file == source.path) {
+            Some(file) => file.file_events += source.file_events,
+            None => files.push(SourceInfo {
+                file: source.path.clone(),
+                format: source.format.clone(),
+                origin: source.origin.clone(),
+                file_bytes: source.file_bytes,
+                text_bytes: source.text_bytes,
+                file_events: source.file_events,
+            }),
+        }
+    }
+    files
 }
 
 impl RankInfo {

@@ -1,9 +1,7 @@
-//! Inputs for the fuzzer of the reader: valid traces, changed at random in structure and in bytes.
-//!
-//! An input depends on the seed and its number only, so that a crash can be made again without having been saved.
+//! Kineto and Chrome JSON: valid traces, changed at random in structure and in bytes.
 
-use std::io::Write;
-
+use super::Maker;
+use super::change::{change_text, pack};
 use crate::broken::Document;
 use crate::synth::{Config, Era, Layout, Rng, Vendor, Workload, texts};
 
@@ -27,7 +25,7 @@ const OTHER_PHASES: [&str; 15] = [
 ];
 
 /// Pieces of text that readers stumble over.
-const TOKENS: [&[u8]; 42] = [
+pub(super) const TOKENS: [&[u8]; 42] = [
     b"\"",
     b"\\",
     b"{",
@@ -73,7 +71,7 @@ const TOKENS: [&[u8]; 42] = [
 ];
 
 /// Values that a field can be given.
-const VALUES: [&str; 30] = [
+pub(super) const VALUES: [&str; 30] = [
     "0",
     "-1",
     "1",
@@ -134,17 +132,8 @@ const KEYS: [&str; 20] = [
 
 /// The valid traces that inputs are made from.
 #[derive(Debug)]
-pub struct Corpus {
+pub(super) struct Corpus {
     documents: Vec<Document>,
-}
-
-/// One input.
-#[derive(Clone, Debug)]
-pub struct Input {
-    /// The bytes of the file.
-    pub bytes: Vec<u8>,
-    /// Whether they are compressed.
-    pub gzip: bool,
 }
 
 impl Corpus {
@@ -152,7 +141,7 @@ impl Corpus {
     ///
     /// # Errors
     /// Never, but for memory.
-    pub fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         let mut documents = Vec::new();
         let eras = [Era::Legacy, Era::IntegerMicros, Era::FractionalMicros, Era::Relative];
         let layouts = [Layout::Kineto, Layout::Pretty, Layout::Compact, Layout::Crlf];
@@ -174,38 +163,6 @@ impl Corpus {
             }
         }
         Ok(Self { documents })
-    }
-
-    /// The input of a number.
-    #[must_use]
-    pub fn input(&self, seed: u64, number: u64) -> Input {
-        let mut rng = Rng::derived(seed, &[number]);
-        let mut document = self.pick(&mut rng).clone();
-        self.thin(&mut document, &mut rng);
-        for _ in 0..rng.below(6) {
-            self.change_structure(&mut document, &mut rng);
-        }
-        // Now and then a file that is cut into several pieces, with what was changed in each.
-        let large = rng.chance(0.0005);
-        if large {
-            let size: usize = document.events.iter().map(|event| event.len() + 4).sum();
-            let events = document.events.clone();
-            for _ in 0..LARGE / size.max(1) {
-                document.events.extend_from_slice(&events);
-            }
-        }
-        let (mut bytes, _) = document.render();
-        // Some inputs keep whole bytes, so that the builder and the analysis see more than the scanner lets through.
-        if rng.chance(0.6) {
-            for _ in 0..=rng.below(6) {
-                change_bytes(&mut bytes, &mut rng);
-            }
-        }
-        let gzip = rng.chance(if large { 0.5 } else { 0.06 });
-        if gzip {
-            bytes = pack(&bytes, &mut rng);
-        }
-        Input { bytes, gzip }
     }
 
     fn pick(&self, rng: &mut Rng) -> &Document {
@@ -267,127 +224,32 @@ fn change_field(event: &mut Vec<u8>, rng: &mut Rng) {
     event.splice(from..end, format!(" {value}").bytes());
 }
 
-fn change_bytes(bytes: &mut Vec<u8>, rng: &mut Rng) {
-    if bytes.is_empty() {
-        return;
-    }
-    let at = rng.below(bytes.len() as u64) as usize;
-    match rng.below(9) {
-        0 => bytes[at] ^= 1 << rng.below(8),
-        1 => bytes[at] = rng.below(256) as u8,
-        2 => {
-            bytes.remove(at);
+impl Maker for Corpus {
+    fn make(&self, rng: &mut Rng) -> Vec<u8> {
+        let mut document = self.pick(rng).clone();
+        self.thin(&mut document, rng);
+        for _ in 0..rng.below(6) {
+            self.change_structure(&mut document, rng);
         }
-        3 | 4 => {
-            let token = TOKENS[rng.below(TOKENS.len() as u64) as usize];
-            bytes.splice(at..at, token.iter().copied());
-        }
-        5 => {
-            let to = (at + rng.below(200) as usize).min(bytes.len());
-            bytes.drain(at..to);
-        }
-        6 => {
-            let to = (at + rng.below(400) as usize).min(bytes.len());
-            let piece = bytes[at..to].to_vec();
-            let place = rng.below(bytes.len() as u64) as usize;
-            bytes.splice(place..place, piece);
-        }
-        7 if rng.chance(0.3) => bytes.truncate(at),
-        7 => {
-            let token = TOKENS[rng.below(TOKENS.len() as u64) as usize];
-            let to = (at + token.len()).min(bytes.len());
-            bytes.splice(at..to, token.iter().copied());
-        }
-        _ => {
-            // Deep or long: what recursion and fixed buffers do not like.
-            let unit: &[u8] = [&b"["[..], b"{\"a\":", b"\\\\", b"\"", b" ", b"1"][rng.below(6) as usize];
-            let many = unit.repeat(1 + rng.below(3_000) as usize);
-            bytes.splice(at..at, many);
-        }
-    }
-}
-
-fn pack(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(1));
-    let mut packed = match encoder.write_all(bytes).and_then(|()| encoder.finish()) {
-        Ok(packed) => packed,
-        Err(_) => return Vec::new(),
-    };
-    match rng.below(4) {
-        0 => packed.truncate(rng.below(packed.len() as u64 + 1) as usize),
-        1 => {
-            let at = rng.below(packed.len() as u64) as usize;
-            packed[at] ^= 1 << rng.below(8);
-        }
-        2 => packed.extend_from_slice(&bytes[..bytes.len().min(40)]),
-        _ => {}
-    }
-    packed
-}
-
-/// Opens an input and checks everything that must hold for any. Gives the number of events; `None` for a refusal.
-///
-/// # Errors
-/// Says what does not hold.
-pub fn check(input: Input) -> Result<Option<usize>, String> {
-    let Ok(trace) = crate::open::open_bytes("rank0.json", input.bytes) else { return Ok(None) };
-    crate::check::invariants(&trace)?;
-    let events = trace.events().len();
-    let told: u64 = trace.sources().iter().map(|source| source.file_events).sum();
-    if events as u64 > told {
-        return Err(format!("{events} events in the model, but {told} in the file"));
-    }
-    for index in 0..events as u32 {
-        let event = gapless_trace::EventId(index);
-        trace.args(event).map_err(|error| format!("arguments of event {index}: {error}"))?;
-        if trace.children(event).any(|child| trace.parent(gapless_trace::EventId(child as u32)) != Some(event)) {
-            return Err(format!("a child of event {index} has another parent"));
-        }
-    }
-    for (id, _) in trace.track_ids() {
-        let _ = trace.track_label(id);
-    }
-    for warning in trace.warnings().sorted() {
-        if warning.count == 0 || warning.to_string().is_empty() {
-            return Err(format!("an empty warning: {warning:?}"));
-        }
-    }
-    let analysis = gapless_analysis::analyze(&trace, &gapless_analysis::AnalysisOptions::default());
-    for rank in &analysis.ranks {
-        for step in rank.steps.iter().chain([&rank.whole]) {
-            if step.partition.sum_ns() != step.partition.duration_ns {
-                return Err(format!(
-                    "the parts of {} sum to {} ns: {:?}",
-                    step.name,
-                    step.partition.sum_ns(),
-                    step.partition
-                ));
+        // Now and then a file that is cut into several pieces, with what was changed in each.
+        let large = rng.chance(0.0005);
+        if large {
+            let size: usize = document.events.iter().map(|event| event.len() + 4).sum();
+            let events = document.events.clone();
+            for _ in 0..LARGE / size.max(1) {
+                document.events.extend_from_slice(&events);
             }
         }
-    }
-    Ok(Some(events))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inputs_depend_on_seed_and_number_only() {
-        let corpus = Corpus::new().expect("generates");
-        for number in 0..50 {
-            assert_eq!(corpus.input(3, number).bytes, corpus.input(3, number).bytes);
+        let (mut bytes, _) = document.render();
+        // Some inputs keep whole bytes, so that the builder and the analysis see more than the scanner lets through.
+        if rng.chance(0.6) {
+            for _ in 0..=rng.below(6) {
+                change_text(&mut bytes, &TOKENS, rng);
+            }
         }
-        assert_ne!(corpus.input(3, 1).bytes, corpus.input(4, 1).bytes);
-    }
-
-    #[test]
-    fn many_inputs_open_and_many_do_not_have_all_their_events() {
-        let corpus = Corpus::new().expect("generates");
-        let results: Vec<_> = (0..500).map(|number| check(corpus.input(1, number))).collect();
-        let wrong: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
-        assert!(wrong.is_empty(), "{wrong:?}");
-        let opened = results.iter().filter(|result| matches!(result, Ok(Some(events)) if *events > 5)).count();
-        assert!(opened > 250, "only {opened} of 500 reach the builder");
+        if rng.chance(if large { 0.5 } else { 0.06 }) {
+            bytes = pack(&bytes, rng);
+        }
+        bytes
     }
 }

@@ -1,0 +1,253 @@
+//! Files that are made to fill memory, time or disk: each ends in one clear error, soon, and in little memory. Each is
+//! opened in a process of its own, whose peak of resident memory (mapped files counted) the kernel tells.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stderr)]
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gapless_tests::archive::{self, Method, TarPart, ZipPart, gzip, tar, zip, zstd};
+
+/// Resident memory that a refusal may cost, in bytes.
+const MOST_MEMORY: u64 = 200_000_000;
+/// A test is no stopwatch: this only ends what would not end. `open_one` prints the seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came of opening a file.
+#[derive(Debug, serde::Deserialize)]
+struct Outcome {
+    events: Option<usize>,
+    warnings: Vec<String>,
+    error: Option<String>,
+    seconds: f64,
+    peak_bytes: u64,
+}
+
+fn open(paths: &[&Path], limits: &[&str]) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_open_one"));
+    command.args(paths).args(limits.iter().map(|limit| format!("--limit={limit}")));
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("{} takes more than {PATIENCE:?}", paths[0].display());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut text).unwrap();
+    assert!(status.success(), "{}: {status}", paths[0].display());
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Whether the kernel tells what a process costs.
+fn can_measure() -> bool {
+    let can = gapless_tests::measure::status_bytes("VmHWM").is_some();
+    if !can {
+        eprintln!("skipped: this system does not tell the memory of a process");
+    }
+    can
+}
+
+/// A file in a folder of its own.
+struct Case {
+    folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn case(name: &str, write: impl FnOnce(&mut File)) -> Case {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    write(&mut File::create(&path).unwrap());
+    Case { folder, path }
+}
+
+/// The file is refused with an error that says `says`, in little memory, and nothing is written beside it.
+fn refused(name: &str, write: impl FnOnce(&mut File), says: &str) {
+    let case = case(name, write);
+    let outcome = open(&[&case.path], &[]);
+    let error = outcome.error.as_ref().unwrap_or_else(|| panic!("{name} opens: {outcome:?}"));
+    assert!(error.contains(says), "{name}: {error}");
+    assert!(!error.contains('\n') && error.len() < 500 + name.len(), "{name}: {error}");
+    cheap(name, &outcome);
+    let left: Vec<_> = std::fs::read_dir(case.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [name], "nothing else is written");
+}
+
+fn cheap(name: &str, outcome: &Outcome) {
+    let mega = outcome.peak_bytes / 1_000_000;
+    eprintln!("{name}: {:.3} s, {mega} MB, {:?}", outcome.seconds, outcome.error);
+    assert!(outcome.peak_bytes < MOST_MEMORY, "{name}: {mega} MB");
+}
+
+/// Text with a hole of `hole` bytes in the middle: zeros that take no room on the disk.
+fn with_hole(before: &str, hole: u64, after: &str) -> impl FnOnce(&mut File) {
+    move |file| {
+        file.write_all(before.as_bytes()).unwrap();
+        file.seek(SeekFrom::Current(hole as i64)).unwrap();
+        file.write_all(after.as_bytes()).unwrap();
+    }
+}
+
+fn bytes(bytes: Vec<u8>) -> impl FnOnce(&mut File) {
+    move |file| file.write_all(&bytes).unwrap()
+}
+
+const EVENT: &str = r#"{"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 1, "dur": 1}"#;
+const TWO_GIB: u64 = 2 << 30;
+
+#[test]
+fn a_string_of_two_gigabytes() {
+    if !can_measure() {
+        return;
+    }
+    let limit = "--limit string=";
+    let head = r#"{"schemaVersion": 1, "traceEvents": ["#;
+    let end = r#"", "ph": "X", "pid": 1, "tid": 1, "ts": 1, "dur": 1}]}"#;
+    refused("name.json", with_hole(&format!(r#"{head}{EVENT}, {{"name": ""#), TWO_GIB, end), limit);
+    refused("first.json", with_hole(&format!(r#"{head}{{"name": ""#), TWO_GIB, end), limit);
+    refused("key.json", with_hole(&format!(r#"{head}{{""#), TWO_GIB, end), limit);
+    let args = format!(r#"{head}{EVENT}, {{"ph": "X", "name": "b", "ts": 1, "dur": 1, "args": {{"text": ""#);
+    refused("args.json", with_hole(&args, TWO_GIB, "\"}}]}"), limit);
+    refused("list.json", with_hole(&format!("[{EVENT}, \""), TWO_GIB, "\"]"), limit);
+    refused("number.json", with_hole(&format!(r#"{head}{EVENT}, {{"ts": "#), TWO_GIB, "1}]}"), limit);
+    let header = format!(r#"{{"note": "{}"#, "\"traceEvents\": [".escape_default());
+    refused("header.json", with_hole(&header, TWO_GIB, &format!(r#"", "traceEvents": [{EVENT}]}}"#)), limit);
+    // Behind the events it costs only itself.
+    let case = case("tail.json", with_hole(&format!(r#"{head}{EVENT}], "note": ""#), TWO_GIB, "\"}"));
+    let outcome = open(&[&case.path], &[]);
+    assert_eq!((outcome.events, outcome.warnings.len()), (Some(1), 1), "{outcome:?}");
+    cheap("tail.json", &outcome);
+}
+
+#[test]
+fn a_long_string_within_the_limit_opens() {
+    let text = format!(r#"[{EVENT}, {{"ph": "X", "ts": 1, "name": "{}"}}, {EVENT}]"#, "x".repeat(30 << 20));
+    for (name, content) in [("a.json", text.clone().into_bytes()), ("a.json.gz", gzip(text.as_bytes()))] {
+        let case = case(name, bytes(content));
+        assert_eq!(open(&[&case.path], &[]).events, Some(3), "{name}");
+        let outcome = open(&[&case.path], &["string=5MiB"]);
+        assert!(outcome.error.is_some_and(|error| error.contains("--limit string=")), "{name}");
+    }
+}
+
+/// 2 GB of one byte, in a gzip file of 2 MB that takes little memory to make.
+fn compressed(before: &str, after: &str, gzip: bool) -> Vec<u8> {
+    let mut pieces: Vec<Vec<u8>> = vec![before.into()];
+    pieces.extend((0..64).map(|_| vec![b'a'; 32 << 20]));
+    pieces.push(after.into());
+    if gzip {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+        pieces.iter().for_each(|piece| encoder.write_all(piece).unwrap());
+        encoder.finish().unwrap()
+    } else {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        pieces.iter().for_each(|piece| encoder.write_all(piece).unwrap());
+        encoder.finish().unwrap()
+    }
+}
+
+#[test]
+fn bombs() {
+    if !can_measure() {
+        return;
+    }
+    let before = format!(r#"{{"traceEvents": [{EVENT}, {{"name": ""#);
+    let (string, string_zstd) = (compressed(&before, "\"}]}", true), compressed(&before, "\"}]}", false));
+    assert!(string.len() < 4 << 20 && string_zstd.len() < 1 << 20);
+    refused("string.json.gz", bytes(string.clone()), "--limit");
+    refused("string.json.zst", bytes(string_zstd), "--limit ratio=");
+    refused("in.zip", bytes(zip(&[ZipPart::new("a.json.gz", &string, Method::Stored)])), "--limit");
+    refused("in.tar", bytes(tar(&[TarPart::new("a.json.gz", &string)])), "--limit");
+    // Blanks between events, which are no string.
+    let blanks = gzip(format!("[{EVENT}, {}{EVENT}]", " ".repeat(200 << 20)).as_bytes());
+    refused("blanks.json.gz", bytes(blanks), "--limit ratio=");
+    // The same small event over and over: a trace that is nothing but its size.
+    let event = EVENT.replace("\"dur\"", &format!("\"args\": {{\"text\": \"{}\"}}, \"dur\"", "same ".repeat(80)));
+    let events = gzip(format!("[{EVENT}{}]", format!(", {event}").repeat(500_000)).as_bytes());
+    refused("events.json.gz", bytes(events), "--limit ratio=");
+    let zeros = vec![0; 200 << 20];
+    refused("zeros.gz", bytes(gzip(&zeros)), "");
+    refused("zeros.zst", bytes(zstd(&zeros)), "");
+    refused("zeros.zip", bytes(zip(&[ZipPart::new("a", &zeros, Method::Deflate)])), "none");
+    refused("tar.gz", bytes(gzip(&tar(&[TarPart::new("a", &zeros)]))), "--limit ratio=");
+    // Small inside small inside small.
+    let mut nested = gzip(&zeros);
+    for _ in 0..3 {
+        nested =
+            zip(&[ZipPart::new("a.zip", &nested.repeat(1), Method::Deflate), ZipPart::new("b", &nested, Method::Zstd)]);
+    }
+    refused("nested.zip", bytes(nested), "none");
+    let mut deep = string;
+    for _ in 0..100 {
+        deep = gzip(&deep);
+    }
+    refused("deep.gz", bytes(deep), "--limit depth=");
+    let part = ZipPart::new("a", &zeros[..64 << 20], Method::Deflate);
+    refused("overlap.zip", bytes(archive::overlapping_zip(&part, 60_000)), "overlap");
+    let entry = ZipPart::new("x", b"", Method::Stored);
+    let many = zip(&vec![entry; 65_535]);
+    let two = zip(&[ZipPart::new("a.zip", &many, Method::Deflate), ZipPart::new("b.zip", &many, Method::Deflate)]);
+    refused("many.zip", bytes(two), "--limit entries=");
+    // Each entry inflates to a megabyte that is looked at.
+    let entry = ZipPart::new("x", &zeros[..1 << 20], Method::Deflate);
+    refused("heads.zip", bytes(zip(&vec![entry; 60_000])), "--limit ratio=");
+}
+
+#[test]
+fn ten_thousand_levels() {
+    if !can_measure() {
+        return;
+    }
+    for depth in [10_000, 1_000_000] {
+        let open = ["[".repeat(depth), "]".repeat(depth)];
+        let objects = ["{\"a\":".repeat(depth), "}".repeat(depth)];
+        for (kind, [open, close]) in [("list", open), ("object", objects)] {
+            let value = format!("{open}1{close}");
+            let event = format!(r#"{{"ph": "X", "ts": 1, "dur": 1, "name": "deep", "args": {{"a": {value}}}}}"#);
+            let limit = "--limit nesting=";
+            for (what, text, says) in [
+                ("args", format!(r#"{{"traceEvents": [{event}]}}"#), limit),
+                ("unknown key", format!(r#"[{{"ph": "X", "x": {value}, "ts": 1}}]"#), limit),
+                ("whole", value.clone(), ""),
+                ("not closed", format!(r#"{{"traceEvents": [{{"ph": "X", "args": {{"a": {open}"#), ""),
+            ] {
+                let name = format!("{kind} {what} {depth}.json");
+                if what == "not closed" {
+                    // A cut file: the event is lost, as any that is cut.
+                    let case = case(&name, bytes(text.into_bytes()));
+                    let outcome = cheaply(&case.path, &name);
+                    assert_eq!(outcome.warnings.len(), 1, "{outcome:?}");
+                    continue;
+                }
+                refused(&name, bytes(text.clone().into_bytes()), says);
+                refused(&format!("{name}.gz"), bytes(gzip(text.as_bytes())), says);
+            }
+            // Among others it costs only itself.
+            let text = format!(r#"{{"deep": {value}, "traceEvents": [{EVENT}, {event}, {EVENT}], "more": {value}}}"#);
+            let case = case("among.json", bytes(text.into_bytes()));
+            let outcome = cheaply(&case.path, "among.json");
+            assert_eq!(outcome.events, Some(2), "{outcome:?}");
+            assert!(outcome.warnings.iter().any(|warning| warning.contains("--limit nesting")), "{outcome:?}");
+            // With the limit raised, it is an event like others.
+            let outcome = open_raised(&case.path);
+            assert_eq!(outcome.events, Some(3), "{outcome:?}");
+        }
+    }
+}
+
+fn cheaply(path: &Path, name: &str) -> Outcome {
+    let outcome = open(&[path], &[]);
+    cheap(name, &outcome);
+    outcome
+}
+
+fn open_raised(path: &Path) -> Outcome {
+    open(&[path], &["nesting=2000000"])
+}
