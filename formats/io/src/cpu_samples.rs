@@ -158,6 +158,10 @@ impl SampleChunk {
         names.sort_unstable();
         let used: rustc_hash::FxHashSet<(RawId, RawId)> =
             self.chunk.tracks.iter().map(|&(_, pid, tid)| (pid, tid)).collect();
+        if used.iter().any(|&(pid, _)| pid == RawId::None) {
+            let name = self.chunk.strings.intern("threads of any process");
+            self.chunk.metas.push(RawMeta::ProcessName(RawId::None, name));
+        }
         for ((pid, tid), name) in names {
             // A process is called what its main thread is called.
             if pid == tid && pid != RawId::None {

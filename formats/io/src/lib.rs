@@ -7,6 +7,7 @@ mod args_arena;
 mod chakra;
 pub mod chrome_json;
 mod collapsed;
+mod companion_names;
 mod cpu_samples;
 mod error;
 mod execution_trace;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use crate::OpenError;
+use crate::companion_names::KnownThreads;
 use crate::ranks::settle_ranks;
 use crate::readers::{Join, ReadPart, Role};
 
@@ -96,7 +97,10 @@ fn join(main: &mut TracePart, mut companion: TracePart, role: Role, joins: &[Joi
         let missed = joins.len().saturating_sub(found) as u64;
         companion.warnings.add_many(WarningKind::JoinMissed, SourceId(0), missed, None, "");
     }
-    if companion.info.base_time_ns.is_none() && main.info.base_time_ns.is_some() {
+    // Without a base, times are Unix time or count from the start of a machine or a tool.
+    let first_ns = companion.chunks.iter().flat_map(|chunk| &chunk.start).min();
+    let is_unix_time = first_ns.is_none_or(|&first| first >= EARLIEST_UNIX_NS);
+    if !is_unix_time && companion.info.base_time_ns.is_none() && main.info.base_time_ns.is_some() {
         companion.warnings.add(WarningKind::MixedClocks, SourceId(0), None, "the further file does not name its base");
     }
     // Times of a part count from its base; the companion's are moved to the main one's.
@@ -105,8 +109,10 @@ fn join(main: &mut TracePart, mut companion: TracePart, role: Role, joins: &[Joi
         (own, base) => own.unwrap_or(0).saturating_sub(base.unwrap_or(0)),
     };
     let first_chunk = main.chunks.len() as u32;
+    let known = KnownThreads::new(&main.chunks);
     for mut chunk in std::mem::take(&mut companion.chunks) {
         shift_chunk(&mut chunk, shift);
+        known.apply(&mut chunk);
         chunk.args.iter_mut().for_each(|loc| *loc = moved(*loc));
         chunk.more_args.iter_mut().for_each(|entry| entry.1 = moved(entry.1));
         chunk.begin_ends.iter_mut().for_each(|event| event.args = moved(event.args));
@@ -187,6 +193,9 @@ fn shift_chunk(chunk: &mut RawChunk, by: i64) {
 struct JoinedArgs {
     sources: Vec<Arc<dyn ArgsSource>>,
 }
+
+/// Times below are no Unix time: this is 1980.
+const EARLIEST_UNIX_NS: i64 = 315_532_800_000_000_000;
 
 /// Bits of an offset that are the file's own; files up to 64 GiB.
 const OWN_BITS: u32 = 36;

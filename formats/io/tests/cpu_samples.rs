@@ -190,6 +190,25 @@ fn samples_join_the_trace_of_their_rank() {
 }
 
 #[test]
+fn threads_of_samples_are_those_of_the_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let (main, perf) = (folder.path().join("rank0.json"), folder.path().join("rank0.perf.txt"));
+    let kineto = r#"{"distributedInfo": {"rank": 0}, "traceEvents": [
+        {"ph": "M", "name": "thread_name", "pid": 10, "tid": 12, "args": {"name": "thread 12 (worker)"}},
+        {"ph": "X", "cat": "cpu_op", "name": "a", "pid": 10, "tid": 12, "ts": 5000000, "dur": 10},
+        {"ph": "X", "cat": "cpu_op", "name": "b", "pid": 10, "tid": 13, "ts": 5000000, "dur": 10},
+        {"ph": "X", "cat": "cpu_op", "name": "c", "pid": 20, "tid": 13, "ts": 5000000, "dur": 10}]}"#;
+    std::fs::write(&main, kineto).unwrap();
+    // What perf prints unless it is asked for more: no process.
+    std::fs::write(&perf, "w 12 5.0: 1 e: \n\t 1 f (m)\n\nw 13 5.1: 1 e: \n\t 1 f (m)\n\n").unwrap();
+    let trace = open(&[main, perf], &OpenOptions::default(), &Silent).unwrap();
+    let threads: Vec<String> = samples(&trace).into_iter().map(|sample| sample.1).collect();
+    assert_eq!(threads, ["10/12", "/13"], "two processes have a thread 13");
+    let labels: Vec<String> = trace.track_ids().map(|(id, _)| trace.track_label(id)).collect();
+    assert!(labels.contains(&"thread 12 (worker) · samples".to_owned()), "{labels:?}");
+}
+
+#[test]
 fn collapsed_stacks_stand_in_the_order_of_the_file() {
     let text = "main;work (train.py:12);gemm_[k] 3\nmain 2\nmain;work (train.py:12) 1.5\n";
     let trace = open_as("out.folded", text);
@@ -360,9 +379,9 @@ fn perf_data_of_both_byte_orders_is_read() {
             samples(&trace),
             [
                 sample("cpu-clock", "10/10", base + 200, 40, "libwork.so+0x420;[kernel.kallsyms]+0x123"),
-                sample("cpu-clock", "10/10", base + 300, 50, "0x9999;libwork.so+0x410"),
+                sample("cpu-clock", "10/10", base + 300, 50, "[unknown];libwork.so+0x410"),
                 sample("cpu-clock", "11/11", base + 450, 1, "libwork.so+0x400"),
-                sample("cpu-clock", "11/11", base + 550, 1, "0x1000"),
+                sample("cpu-clock", "11/11", base + 550, 1, "[unknown]"),
             ]
         );
         assert_eq!(runs(&trace), [run("0", "train", base + 600, 100)]);

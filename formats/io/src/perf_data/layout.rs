@@ -209,11 +209,14 @@ impl<'a> Layout<'a> {
     fn read_attrs(&self, bytes: &[u8], section: &[u8], attr_bytes: u64) -> Option<Vec<Attr>> {
         let attr_bytes = usize::try_from(attr_bytes).ok().filter(|&len| len > 16)?;
         let mut attrs = Vec::new();
+        // Honest descriptions do not share their ids: all of them fit into the file.
+        let mut room = bytes.len();
         for entry in section.chunks_exact(attr_bytes) {
             let (description, ids) = entry.split_at_checked(attr_bytes - 16)?;
             let mut attr = Attr::read(&mut Fields::new(description, self.big_endian))?;
             let mut ids = Fields::new(ids, self.big_endian);
             let (at, len) = (usize::try_from(ids.u64()?).ok()?, usize::try_from(ids.u64()?).ok()?);
+            room = room.checked_sub(len)?;
             let ids = bytes.get(at..at.checked_add(len)?)?;
             let mut ids = Fields::new(ids, self.big_endian);
             attr.ids = std::iter::from_fn(|| ids.u64()).collect();
@@ -226,6 +229,7 @@ impl<'a> Layout<'a> {
     fn read_metadata(&mut self, warnings: &mut Warnings) {
         let mut records = Records::new(self.data, self.big_endian);
         let from_records = self.attrs.is_empty();
+        let mut names: FxHashMap<u64, &[u8]> = FxHashMap::default();
         while let Ok(Some(record)) = records.next() {
             let mut fields = Fields::new(record.body, self.big_endian);
             match record.kind {
@@ -252,13 +256,16 @@ impl<'a> Layout<'a> {
                 }
                 record_type::EVENT_UPDATE => {
                     // 2 is the name.
-                    if let (Some(2), Some(id)) = (fields.u64(), fields.u64())
-                        && let Some(attr) = self.attrs.iter_mut().find(|attr| attr.ids.contains(&id))
-                    {
-                        attr.name = fields.text().to_vec();
+                    if let (Some(2), Some(id)) = (fields.u64(), fields.u64()) {
+                        names.insert(id, fields.text());
                     }
                 }
                 _ => {}
+            }
+        }
+        for attr in &mut self.attrs {
+            if let Some(name) = attr.ids.iter().find_map(|id| names.get(id)) {
+                attr.name = name.to_vec();
             }
         }
     }
@@ -287,14 +294,18 @@ impl<'a> Layout<'a> {
         let stream = Pieces { pieces: pieces.into_iter(), current: &[] };
         let damaged = match zstd::stream::read::Decoder::new(stream) {
             // The recording may end within a frame: what came out of it is whole.
-            Ok(decoder) => decoder.take(most + 1).read_to_end(&mut self.inflated).err(),
+            Ok(decoder) => decoder.take(most.saturating_add(1)).read_to_end(&mut self.inflated).err(),
             Err(error) => Some(error),
         };
         if self.inflated.len() as u64 > most {
+            let flag = match by_ratio < limits.inflated_bytes {
+                true => format!("ratio={}", limits.ratio.saturating_mul(10)),
+                false => format!("inflated={}", most.saturating_mul(4)),
+            };
             return Err(Refused::Limit {
                 what: "the size of its compressed records once inflated".to_owned(),
                 limit: format!("{most} bytes"),
-                flag: format!("{}={}", if by_ratio < limits.inflated_bytes { "ratio" } else { "inflated" }, most * 4),
+                flag,
             });
         }
         if let Some(error) = damaged.filter(|error| error.kind() != std::io::ErrorKind::UnexpectedEof) {

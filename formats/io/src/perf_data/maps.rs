@@ -63,7 +63,7 @@ impl Layer {
 }
 
 /// Layers looked at for one address: a process that forked more often than that since a file was mapped loses it.
-const DEEPEST: usize = 256;
+const DEEPEST: usize = 64;
 
 /// Mappings of all processes. A fork shares what was mapped before it, so that a file with many forks costs no more
 /// than its records.

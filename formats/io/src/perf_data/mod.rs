@@ -272,12 +272,12 @@ impl<'a> Recording<'a> {
         stack
     }
 
-    /// The frame at an address: a function of the kernel by name, else module and offset, else the address.
+    /// The frame at an address: a function of the kernel by name, else module and offset.
     fn frame(&mut self, pid: i32, address: u64, offset: u64) -> FrameId {
         let symbol = self.kernel_symbols.find(pid, address).map(|found| found.module);
         let (module, place) = match self.maps.find(pid, address) {
             Some(found) => (found.module, found.offset_of(address)),
-            None => (StrId::EMPTY, address),
+            None => (StrId::EMPTY, 0),
         };
         if let Some(name) = symbol {
             return self.out.chunk.stacks.frame(Frame { name, module, ..Frame::default() });
@@ -285,8 +285,9 @@ impl<'a> Recording<'a> {
         if let Some(&frame) = self.frames.get(&(module, place)) {
             return frame;
         }
+        // An address that nothing was mapped at says nothing: it differs from run to run.
         let name = if module == StrId::EMPTY {
-            format!("{place:#x}")
+            "[unknown]".to_owned()
         } else {
             let short = self.short_name(module, offset);
             format!("{}+{place:#x}", self.out.chunk.strings.get(short))

@@ -22,6 +22,9 @@ use crate::output::{ExportError, compressed, is_gzip_name, write_whole};
 /// What a unit of weight stands for.
 const UNIT_NS: i64 = 1_000;
 
+/// Samples that a stretch of time is divided into at most: 38 hours.
+const MOST_PARTS: usize = 64;
+
 /// Writes the stacks of `selection` to `path`, which appears whole or not at all.
 ///
 /// # Errors
@@ -216,7 +219,8 @@ impl<'t> Writer<'t> {
         }
         let (start, end) = cut(self.trace, id, self.span);
         let from = self.span.start.nanos();
-        let timing = fx::MarkerTiming::Interval(Self::time(start - from), Self::time(end - from));
+        let timing =
+            fx::MarkerTiming::Interval(Self::time(start.saturating_sub(from)), Self::time(end.saturating_sub(from)));
         let marker = RangeMarker { name: self.string(event.name), category: self.category(event.kind) };
         self.profile.add_marker(thread, timing, marker);
         self.summary.markers += 1;
@@ -241,7 +245,7 @@ impl<'t> Writer<'t> {
                 stack = Some(self.profile.intern_stack(handle, stack, frame));
             }
             let weight = if is_even { 1 } else { i32::try_from(weight(id)).unwrap_or(i32::MAX) };
-            let time = cut(trace, id, self.span).0 - self.span.start.nanos();
+            let time = cut(trace, id, self.span).0.saturating_sub(self.span.start.nanos());
             let busy = CpuDelta::from_nanos((time - last).unsigned_abs());
             self.profile.add_sample(handle, Self::time(time), stack, busy, weight);
             last = time;
@@ -280,8 +284,8 @@ impl Line {
         let mut weight = all / UNIT_NS;
         self.rest_ns = all % UNIT_NS;
         let mut busy = Some(busy);
-        // A weight has 31 bits.
-        loop {
+        // A weight has 31 bits. An event of days has a wrong length, and is cut.
+        for _ in 0..MOST_PARTS {
             let part = i32::try_from(weight).unwrap_or(i32::MAX);
             weight -= i64::from(part);
             profile.add_sample(self.thread, at, stack, busy.take().unwrap_or(CpuDelta::ZERO), part);

@@ -135,7 +135,7 @@ impl Thread<'_> {
         let mut open: Vec<(usize, EventId, i64)> = Vec::new();
         let mut now = 0;
         let mut push = |time: i64, step: Step| {
-            now = (time - span.start.nanos()).max(now);
+            now = time.saturating_sub(span.start.nanos()).max(now);
             steps.push((now, step));
         };
         for (start, depth, id, end) in events {
