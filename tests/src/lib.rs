@@ -1,7 +1,7 @@
 //! End-to-end tests, the synthetic-trace generator, benches, fuzz targets.
 
-pub mod archive;
 pub mod arbitrary;
+pub mod archive;
 pub mod broken;
 pub mod check;
 pub mod fuzz;

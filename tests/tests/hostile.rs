@@ -300,7 +300,10 @@ fn lengths_and_depths_of_protobuf() {
         for (name, bytes) in [
             ("a.pftrace", [claim(1, length), tail.clone()].concat()),
             ("b.pftrace", [whole, claim(1, length), tail.clone()].concat()),
-            ("a.xplane.pb", [claim(1, 17), claim(2, 13), b"/host:CPU abcd".to_vec(), claim(3, length), tail.clone()].concat()),
+            (
+                "a.xplane.pb",
+                [claim(1, 17), claim(2, 13), b"/host:CPU abcd".to_vec(), claim(3, length), tail.clone()].concat(),
+            ),
             ("a.et", [claim(1, length)[1..].to_vec(), tail].concat()),
         ] {
             refused_or_counted(name, self::bytes(bytes));
@@ -352,7 +355,11 @@ fn pickles_that_grow_or_run() {
     }
     laughs.push(b'.');
     refused("laughs", bytes(laughs), "");
-    refused("system", bytes(b"\x80\x02cos\nsystem\nq\x00X\x0a\x00\x00\x00touch /tmpq\x01\x85q\x02Rq\x03.".to_vec()), "");
+    refused(
+        "system",
+        bytes(b"\x80\x02cos\nsystem\nq\x00X\x0a\x00\x00\x00touch /tmpq\x01\x85q\x02Rq\x03.".to_vec()),
+        "",
+    );
     refused("old", bytes(b"(S'record_id'\nios\nsystem\n.".to_vec()), "");
     let deep = [&b"\x80\x02"[..], &b"](".repeat(1_000_000), &b"e".repeat(1_000_000), b"."].concat();
     refused("deep", bytes(deep), "");
@@ -367,9 +374,15 @@ fn two_gigabytes_and_ten_thousand_levels_of_other_json() {
         return;
     }
     let heads = [
-        ("flight.json", r#"{"version": "2.9", "pg_config": {}, "pg_status": {}, "entries": [{"record_id": 1, "profiling_name": "#),
+        (
+            "flight.json",
+            r#"{"version": "2.9", "pg_config": {}, "pg_status": {}, "entries": [{"record_id": 1, "profiling_name": "#,
+        ),
         ("et.json", r#"{"schema": "1.1.1", "pid": 1, "nodes": [{"id": 1, "name": "#),
-        ("inspector.log", r#"{"header": {"id": "a", "rank": 0, "n_ranks": 1}, "metadata": {"pid": 1}, "coll_perf": {"coll": "#),
+        (
+            "inspector.log",
+            r#"{"header": {"id": "a", "rank": 0, "n_ranks": 1}, "metadata": {"pid": 1}, "coll_perf": {"coll": "#,
+        ),
         ("rocprof.json", r#"{"rocprofiler-sdk-tool": [{"metadata": {"pid": 1, "name": "#),
         ("chakra.json", r#"{"workload_graph": [{"Id": 1, "Name": "#),
     ];
