@@ -10,6 +10,7 @@ mod kineto;
 mod protobuf;
 mod seeds;
 mod sqlite;
+mod table;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -95,6 +96,7 @@ targets! {
     "perfetto", "Perfetto", "a.pftrace", seeds::perfetto, protobuf::change, change_binary;
     "xplane", "XPlane", "host.xplane.pb", seeds::xplane, protobuf::change, change_binary;
     "nsys", "Nsight", "a.sqlite", sqlite::seeds, sqlite::change, change_binary;
+    "straggler", "operator table", "table.parquet", table::seeds, table::change, change_binary;
     "perf_data", "perf.data", "perf.data", seeds::perf_data, change_only_bytes, change_binary;
     "perf_script", "perf script", "perf.txt", seeds::perf_script, change_lines, change_words;
     "collapsed", "collapsed", "a.folded", seeds::collapsed, change_lines, change_words;

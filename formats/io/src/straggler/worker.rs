@@ -39,6 +39,8 @@ pub(super) fn parts(
         part.warnings = warnings.take().unwrap_or_default();
         part.source.file_events = worker.rows.len() as u64;
         part.args = Arc::clone(&args);
+        // A table has no launches, so that none are missed: its links are whole as they are, namely none.
+        part.is_restored = true;
         part.info.rank = Some(worker.rank);
         part.info.world_size = job.and_then(Job::world_size);
         part.info.header = job.map(|job| job.fields.clone()).unwrap_or_default();
