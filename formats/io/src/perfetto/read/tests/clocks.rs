@@ -1,3 +1,5 @@
+//! Clocks: snapshots, clocks of a sequence, steps of time, and what has none.
+
 use gapless_trace::WarningKind;
 use perfetto_proto::{Clock, ClockSnapshot, EventType, ThreadDescriptor, TracePacketDefaults, TrackEvent, track_event};
 

@@ -1,3 +1,5 @@
+//! Damaged files: what is kept and what is counted.
+
 use std::io::Write;
 
 use gapless_trace::{ArgValue, WarningKind};

@@ -1,3 +1,5 @@
+//! Device work: render stages, counters, correlations.
+
 use gapless_trace::{EventKind, ProcessKind, TrackKind, WarningKind};
 use perfetto_proto::{
     ComputeKernelLaunch, Dim3, EventType, ExtraComputeArg, GpuCorrelation, GpuCounter, GpuCounterDescriptor,

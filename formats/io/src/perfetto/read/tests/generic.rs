@@ -1,3 +1,5 @@
+//! Tracks, slices, arguments and flows of traces that others wrote.
+
 use gapless_trace::{ArgValue, EventKind, ProcessKind, RawId, TrackKind, WarningKind};
 use perfetto_proto::{
     ChildTracksOrdering, CounterDescriptor, DebugAnnotation, DebugAnnotationName, EventType, InternedData,

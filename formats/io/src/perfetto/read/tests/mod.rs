@@ -1,3 +1,5 @@
+//! Tests of the reader: files made packet by packet, and a plain second reading.
+
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 //! Files made packet by packet, with known answers.

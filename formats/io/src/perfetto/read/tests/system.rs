@@ -1,3 +1,5 @@
+//! What the system records: scheduling, samples, processes.
+
 use gapless_trace::{EventKind, ProcessKind, TrackKind, WarningKind};
 use perfetto_proto::{
     Callstack, CompactSched, Frame, FtraceEvent, FtraceEventBundle, InlineCallstack, InlineFrame, InternedData,
