@@ -82,8 +82,7 @@ impl Recorder {
                 let at = |place: usize| pair.get(place).and_then(ArgValue::as_str).unwrap_or_default();
                 (at(0), at(1))
             }
-            // The first dumps have the group's name alone.
-            _ => (text(entry, "pg_name"), ""),
+            _ => ("", ""),
         };
         let track = self.track(group, desc, uint(entry, "pg_id"));
         let (backend, call) = name.split_once(':').unwrap_or(("", name));

@@ -24,12 +24,11 @@ pub(super) enum Records {
     Counters,
 }
 
-/// Lists that are read, by name; the second name is that of the first releases.
-const LISTS: [(&str, Records); 14] = [
+/// Lists that are read, by name. Kernels have two: older files have the plural.
+const LISTS: [(&str, Records); 12] = [
     ("kernel_dispatch", Records::Kernels),
     ("kernel_dispatches", Records::Kernels),
     ("memory_copy", Records::Copies),
-    ("memory_copies", Records::Copies),
     ("hip_api", Records::Calls),
     ("hsa_api", Records::Calls),
     ("rocdecode_api", Records::Calls),
@@ -38,7 +37,6 @@ const LISTS: [(&str, Records); 14] = [
     ("marker_api", Records::Markers),
     ("memory_allocation", Records::Allocations),
     ("scratch_memory", Records::Scratch),
-    ("scratch_memory_traces", Records::Scratch),
     ("counter_collection", Records::Counters),
 ];
 

@@ -279,7 +279,7 @@ impl<'a> Maker<'a> {
         track
     }
 
-    /// Work lies on its HIP stream; releases before 7.0 know the queue only.
+    /// Work lies on its HIP stream; older files know the queue only.
     fn stream(&mut self, gpu: Option<u32>, stream: Option<Handle>, queue: Option<Handle>) -> u32 {
         let device = RawId::Int(gpu.map_or(0, i64::from));
         let tid = match (stream, queue) {

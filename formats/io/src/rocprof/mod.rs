@@ -1,7 +1,7 @@
 //! JSON of rocprofv3 (`--output-format json`, ROCprofiler-SDK): kernels, copies, HIP, HSA and RCCL calls, roctx ranges.
 //!
 //! Fields are those of `source/lib/output/generateJSON.cpp` and `rocprofiler-sdk/cxx/serialization/save.hpp`: under
-//! `rocprofiler-sdk-tool` one object per process (a list of them since ROCm 6.2) with `metadata`, `agents`, `strings`,
+//! `rocprofiler-sdk-tool` a list of one object per process (one object alone is read too) with `metadata`, `agents`, `strings`,
 //! `kernel_symbols`, `callback_records` and `buffer_records`. Names are numbers into `strings.buffer_records` (kind and
 //! operation), `kernel_symbols` and `strings.marker_api`.
 //!

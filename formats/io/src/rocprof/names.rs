@@ -70,7 +70,7 @@ impl Names {
             let Some(handle) = dict(&agent, "id").and_then(|id| uint(id, "handle")) else { continue };
             let is_gpu = uint(&agent, "type") == Some(GPU);
             let number = |key: &str| uint(&agent, key).and_then(|value| u32::try_from(value).ok());
-            // The first releases did not count GPUs; their order does.
+            // Where the file does not count GPUs, their order does.
             let gpu = is_gpu.then(|| number("logical_node_type_id").unwrap_or(gpus));
             gpus += u32::from(is_gpu);
             let name = Some(text(&agent, "product_name")).filter(|name| !name.is_empty());

@@ -150,6 +150,11 @@ fn the_first_schema_has_its_fields_in_the_node() {
     let flow = trace.flows()[0];
     assert_eq!((trace.name(flow.from), trace.name(flow.to), trace.flows().len()), ("aten::add", "aten::cat", 1));
     assert_eq!(arg(&trace.args(flow.from).unwrap(), "op_schema").as_str(), Some("aten::add.Tensor"));
+    // Nodes begin with their names there, also after a damaged one.
+    let damaged = text
+        .replace("        {\"name\": \"aten::cat\"", "{\"name\": \"a \"b\" c\", \"id\": 7}, {\"name\": \"aten::cat\"");
+    let trace = read("et.json", damaged);
+    assert_eq!((trace.events().len(), trace.warnings().count(WarningKind::MalformedEvent)), (2, 1));
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn records_become_a_timeline_with_devices_streams_threads_and_launches() {
 }
 
 #[test]
-fn the_first_releases_have_one_process_and_queues() {
+fn older_files_have_another_name_for_kernels_and_queues_only() {
     let call = record(2, 1, 10, [100, 300], "");
     let lists = [("kernel_dispatches", vec![kernel(101, 1, 1, 10, [1_000, 1_500], "")]), ("hip_api", vec![call])];
     let text = format!("{{\"rocprofiler-sdk-tool\": {}}}", process(1, &lists));
