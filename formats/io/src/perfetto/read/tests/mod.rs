@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-//! Files made packet by packet, with known answers.
 
 mod clocks;
 mod damage;
