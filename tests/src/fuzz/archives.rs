@@ -1,7 +1,7 @@
 //! Archives of traces and other files, whose fields lie here and there.
 
 use super::Maker;
-use super::change::{change_binary, number, pack, pick};
+use super::change::{any, change_binary, number, pack};
 use super::kineto::Corpus;
 use crate::archive::{Method, TarPart, ZipPart, pax, tar, tar_open, zip};
 use crate::synth::Rng;
@@ -31,8 +31,8 @@ impl Archives {
         let count = rng.below(4);
         let mut bytes = if rng.chance(0.5) {
             let part = |rng: &mut Rng| {
-                let method = *pick(&[Method::Stored, Method::Deflate, Method::Zstd], rng);
-                let mut part = ZipPart::new(pick(&names, rng), &self.content(depth, rng), method);
+                let method = any(&[Method::Stored, Method::Deflate, Method::Zstd], rng);
+                let mut part = ZipPart::new(any(&names, rng), &self.content(depth, rng), method);
                 part.has_descriptor = rng.chance(0.2);
                 part.is_wide = rng.chance(0.2);
                 if rng.chance(0.1) {
@@ -50,9 +50,9 @@ impl Archives {
             let mut parts = Vec::new();
             for _ in 0..count {
                 if rng.chance(0.2) {
-                    parts.push(pax(&[("path", pick(&names, rng)), ("size", &number(rng).to_string())]));
+                    parts.push(pax(&[("path", any(&names, rng)), ("size", &number(rng).to_string())]));
                 }
-                let mut part = TarPart::new(pick(&names, rng), &self.content(depth, rng));
+                let mut part = TarPart::new(any(&names, rng), &self.content(depth, rng));
                 if rng.chance(0.1) {
                     part.kind = rng.below(256) as u8;
                 }

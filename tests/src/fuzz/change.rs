@@ -28,6 +28,11 @@ pub(super) fn pick<'a, T>(items: &'a [T], rng: &mut Rng) -> &'a T {
     &items[rng.below(items.len() as u64) as usize]
 }
 
+/// The same for values that are copied.
+pub(super) fn any<T: Copy>(items: &[T], rng: &mut Rng) -> T {
+    *pick(items, rng)
+}
+
 /// A number that is likely to be wrong.
 pub(super) fn number(rng: &mut Rng) -> u64 {
     match rng.below(4) {
@@ -50,7 +55,7 @@ pub(super) fn change_text(bytes: &mut Vec<u8>, tokens: &[&[u8]], rng: &mut Rng) 
             bytes.remove(at);
         }
         3 | 4 => {
-            bytes.splice(at..at, pick(tokens, rng).iter().copied());
+            bytes.splice(at..at, any(tokens, rng).iter().copied());
         }
         5 => {
             let to = (at + rng.below(200) as usize).min(bytes.len());
@@ -59,13 +64,13 @@ pub(super) fn change_text(bytes: &mut Vec<u8>, tokens: &[&[u8]], rng: &mut Rng) 
         6 => copy_stretch(bytes, rng),
         7 if rng.chance(0.3) => bytes.truncate(at),
         7 => {
-            let token = pick(tokens, rng);
+            let token = any(tokens, rng);
             let to = (at + token.len()).min(bytes.len());
             bytes.splice(at..to, token.iter().copied());
         }
         _ => {
             // Deep or long: what recursion and fixed buffers do not like.
-            let unit: &[u8] = pick(&[&b"["[..], b"{\"a\":", b"\\\\", b"\"", b" ", b"1"], rng);
+            let unit: &[u8] = any(&[&b"["[..], b"{\"a\":", b"\\\\", b"\"", b" ", b"1"], rng);
             let many = unit.repeat(1 + rng.below(3_000) as usize);
             bytes.splice(at..at, many);
         }
@@ -126,8 +131,8 @@ pub(super) fn change_lines(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rn
             lines.swap(at, other);
         }
         3 => {
-            let other: Vec<&[u8]> = pick(others, rng).split(|&byte| byte == b'\n').collect();
-            lines.insert(at, pick(&other, rng).to_vec());
+            let other: Vec<&[u8]> = pick::<Vec<u8>>(others, rng).split(|&byte| byte == b'\n').collect();
+            lines.insert(at, any(&other, rng).to_vec());
         }
         4 => lines[at].truncate(0),
         _ => change_number(&mut lines[at], rng),
@@ -149,7 +154,7 @@ pub(super) fn change_number(text: &mut Vec<u8>, rng: &mut Rng) {
         0 => number(rng).to_string(),
         1 => format!("-{}", number(rng)),
         2 => format!("{}.{}", number(rng), rng.below(1_000)),
-        _ => (*pick(&super::kineto::VALUES, rng)).to_owned(),
+        _ => any(&super::kineto::VALUES, rng).to_owned(),
     };
     text.splice(from..to, new.bytes());
 }

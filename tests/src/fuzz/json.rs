@@ -9,7 +9,7 @@ use crate::synth::Rng;
 /// Changes a value of the document, or of one line where each line is a document; text that is no JSON, as text.
 pub(super) fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
     if let Ok(mut value) = serde_json::from_slice::<Value>(bytes) {
-        let other = serde_json::from_slice(pick(others, rng)).unwrap_or(Value::Null);
+        let other = serde_json::from_slice(pick::<Vec<u8>>(others, rng)).unwrap_or(Value::Null);
         change_value(&mut value, &other, rng);
         *bytes = value.to_string().into_bytes();
         return;

@@ -142,7 +142,7 @@ pub(super) fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
             fields.swap(at, other);
         }
         3 => {
-            if let Some(other) = decode(pick(others, rng)).filter(|other| !other.is_empty()) {
+            if let Some(other) = decode(pick::<Vec<u8>>(others, rng)).filter(|other| !other.is_empty()) {
                 fields.insert(at, pick(&other, rng).clone());
             }
         }
@@ -166,6 +166,36 @@ pub(super) fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
         },
     }
     *bytes = encode(&fields);
+}
+
+/// The same for a file of messages, each behind its length.
+pub(super) fn change_frames(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
+    let (mut frames, mut at) = (Vec::new(), 0);
+    while let Some(length) = varint(bytes, &mut at) {
+        let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+        let Some(frame) = end.and_then(|end| bytes.get(at..end)) else { break };
+        frames.push(frame.to_vec());
+        at += frame.len();
+    }
+    if frames.is_empty() || rng.chance(0.1) {
+        return change_binary(bytes, rng);
+    }
+    let place = rng.below(frames.len() as u64) as usize;
+    match rng.below(8) {
+        0 => {
+            frames.remove(place);
+        }
+        1 => {
+            let frame = frames[place].clone();
+            frames.insert(rng.below(frames.len() as u64) as usize, frame);
+        }
+        _ => change(&mut frames[place], others, rng),
+    }
+    bytes.clear();
+    for frame in frames {
+        put_varint(bytes, frame.len() as u64);
+        bytes.extend(frame);
+    }
 }
 
 #[cfg(test)]

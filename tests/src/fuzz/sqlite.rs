@@ -107,7 +107,7 @@ fn columns_of(table: &str) -> Vec<String> {
 }
 
 fn database(sql: &str, odd: &str) -> io::Result<Vec<u8>> {
-    let connection = Connection::open_in_memory().map_err(io::Error::other)?;
+    let mut connection = Connection::open_in_memory().map_err(io::Error::other)?;
     connection.execute_batch("pragma page_size = 512;").map_err(io::Error::other)?;
     connection.execute_batch(sql).map_err(io::Error::other)?;
     for statement in odd.split_inclusive(';') {
@@ -168,7 +168,7 @@ pub(super) fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
             }
         }
         5 => {
-            let other = pick(others, rng);
+            let other = pick::<Vec<u8>>(others, rng);
             if let Some(copy) = other.get(page..end) {
                 bytes[page..end].copy_from_slice(copy);
             }
