@@ -8,7 +8,13 @@ use std::time::Duration;
 /// CPU seconds of all threads of this process, user and system, to a hundredth.
 #[must_use]
 pub fn cpu_seconds() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    cpu_seconds_of("self")
+}
+
+/// The same of a process by its id, as text.
+#[must_use]
+pub fn cpu_seconds_of(process: &str) -> Option<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The second field is the program's name in parentheses, which may hold spaces.
     let rest = text.rsplit_once(')')?.1;
     let mut fields = rest.split_whitespace().skip(11);

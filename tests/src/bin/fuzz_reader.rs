@@ -54,8 +54,10 @@ struct Cli {
     after: u64,
 }
 
-/// Longest time that one input may take, of a clock; a child that takes longer is ended.
-const HANG: Duration = Duration::from_secs(120);
+/// CPU seconds after which a child that is still at the same input is ended; a busy machine makes nothing hang.
+const HANG: f64 = 60.0;
+/// The same of a clock, for what waits for something that never comes.
+const STUCK: Duration = Duration::from_secs(1_800);
 /// CPU seconds that one input may take, and more for each megabyte of it.
 const SLOW: (f64, f64) = (3.0, 2.0);
 /// Memory that one input may take on top of what was there, and times its size.
@@ -211,6 +213,14 @@ struct Running {
     child: Child,
     at: Option<u64>,
     since: Instant,
+    /// CPU seconds that the child had used when it came to this input.
+    cpu_before: f64,
+}
+
+impl Running {
+    fn cpu_seconds(&self) -> f64 {
+        measure::cpu_seconds_of(&self.child.id().to_string()).unwrap_or(0.0)
+    }
 }
 
 fn start(cli: &Cli, target: &Target, job: u64, after: u64, minutes: f64) -> anyhow::Result<Running> {
@@ -226,7 +236,7 @@ fn start(cli: &Cli, target: &Target, job: u64, after: u64, minutes: f64) -> anyh
     if cli.real {
         command.arg("--real");
     }
-    Ok(Running { job, child: command.spawn()?, at: None, since: Instant::now() })
+    Ok(Running { job, child: command.spawn()?, at: None, since: Instant::now(), cpu_before: 0.0 })
 }
 
 fn supervise(cli: &Cli, target: &'static Target) -> anyhow::Result<()> {
@@ -243,9 +253,9 @@ fn supervise(cli: &Cli, target: &'static Target) -> anyhow::Result<()> {
         for mut run in running {
             let at = read_progress(&cli.out, run.job);
             if at != run.at {
-                (run.at, run.since) = (at, Instant::now());
+                (run.at, run.since, run.cpu_before) = (at, Instant::now(), run.cpu_seconds());
             }
-            let hangs = run.since.elapsed() > HANG;
+            let hangs = run.cpu_seconds() - run.cpu_before > HANG || run.since.elapsed() > STUCK;
             if hangs {
                 run.child.kill()?;
             }
@@ -256,7 +266,7 @@ fn supervise(cli: &Cli, target: &'static Target) -> anyhow::Result<()> {
                 }
                 run.child.wait()?;
                 failures += 1;
-                died(cli, target, &run, "took longer than two minutes")?;
+                died(cli, target, &run, "takes more than a minute of CPU time, or never ends")?;
                 continue;
             };
             match status.code() {
