@@ -166,6 +166,16 @@ impl Elements {
                 self.learn(window, from);
                 return Some(from..element.at);
             }
+            let is_too_long = window.len() < whole.len()
+                && !element.is_too_deep
+                && is_unfinished(window.get(from..).unwrap_or_default());
+            if is_too_long {
+                // What follows would have to be searched for through a text that may be as long as the file.
+                warnings.add(WarningKind::TextTooLong, SourceId(0), Some(from as u64), "");
+                self.is_cut = true;
+                cursor.at = whole.len();
+                return None;
+            }
             self.wasted += element.at.saturating_sub(from) + 1;
             let may_go_on = self.wasted <= whole.len().saturating_mul(MOST_REREAD);
             match next_start(whole, from + 1, &self.first_key).filter(|_| may_go_on) {
@@ -209,6 +219,28 @@ fn next_start(bytes: &[u8], from: usize, first_key: &[u8]) -> Option<usize> {
         let before = rest.get(..at)?;
         let brace = before.iter().rposition(|&byte| byte > b' ')?;
         (before.get(brace) == Some(&b'{')).then_some(from + brace)
+    })
+}
+
+/// Moves over the value at the cursor, looking no further than `longest` bytes.
+///
+/// # Errors
+/// Where it does not end there: what that is called.
+pub(crate) fn skip_within(cursor: &mut Cursor<'_>, longest: usize) -> Result<(), WarningKind> {
+    let (whole, from) = (cursor.bytes, cursor.at);
+    let window = whole.get(..from.saturating_add(longest)).unwrap_or(whole);
+    cursor.bytes = window;
+    let skipped = cursor.skip_value();
+    cursor.bytes = whole;
+    if skipped.is_some() {
+        return Ok(());
+    }
+    let is_unfinished = !cursor.is_too_deep && is_unfinished(window.get(from..).unwrap_or_default());
+    Err(match (cursor.is_too_deep, is_unfinished) {
+        (true, _) => WarningKind::TooDeep,
+        (false, true) if window.len() < whole.len() => WarningKind::TextTooLong,
+        (false, true) => WarningKind::Truncated,
+        (false, false) => WarningKind::HeaderUnreadable,
     })
 }
 

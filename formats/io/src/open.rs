@@ -200,7 +200,11 @@ pub fn open(paths: &[PathBuf], options: &OpenOptions, progress: &dyn Progress) -
         return Err(OpenError::Format { path: path.clone(), offset: 0, reason });
     }
     progress.stage("Sorting events", 0);
-    let parts = merge(parts.into_iter().flatten().collect(), options.ranks.as_deref())?;
+    let parts: Vec<ReadPart> = parts.into_iter().flatten().collect();
+    if parts.is_empty() {
+        return Err(nothing_in(paths.first().map_or(Path::new(""), PathBuf::as_path)));
+    }
+    let parts = merge(parts, options.ranks.as_deref())?;
     Ok(Trace::from_parts(parts, &options.build)?)
 }
 
@@ -210,8 +214,16 @@ pub fn open(paths: &[PathBuf], options: &OpenOptions, progress: &dyn Progress) -
 /// As [`open`].
 pub fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<Trace, OpenError> {
     let read = read_file(Path::new(name), Bytes::Owned(bytes), options, &KeptBytes::default(), &Silent)?;
+    if read.is_empty() {
+        return Err(nothing_in(Path::new(name)));
+    }
     let parts = merge(read, options.ranks.as_deref())?;
     Ok(Trace::from_parts(parts, &options.build)?)
+}
+
+/// The file can be read, but only describes others.
+fn nothing_in(path: &Path) -> OpenError {
+    Refused::format(0, "there is no trace in it; open it together with the file that it describes").at(path)
 }
 
 /// Reads one file: looks into archives, takes compression off, finds the format, reads.
@@ -271,11 +283,8 @@ fn read_file(
         }
     }
     let Some(first) = parts.first_mut() else {
-        let (place, refused, _) = unread
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| (path.to_owned(), Refused::format(0, "there is no trace in it"), Warnings::default()));
-        return Err(refused.at(&place));
+        // A file that only describes others has no part of its own.
+        return unread.into_iter().next().map_or(Ok(parts), |(place, refused, _)| Err(refused.at(&place)));
     };
     for (place, refused, warnings) in unread {
         first.part.warnings.merge(warnings);

@@ -1,5 +1,5 @@
 //! Real Nsight Systems exports: counts, sums, names and joins equal those of SQL over the same file.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rusqlite::Connection;
 fn files() -> Vec<PathBuf> {
     let folder = std::env::var_os("GAPLESS_TRACES").map_or_else(|| PathBuf::from("../../../shared"), PathBuf::from);
     let Ok(entries) = std::fs::read_dir(folder.join("traces/nsys")) else {
-        println!("skipped: no real traces at {}", folder.display());
+        eprintln!("skipped: no real traces at {}", folder.display());
         return Vec::new();
     };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();

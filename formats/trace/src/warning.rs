@@ -92,6 +92,7 @@ warning_kinds! {
     DeviceWorkBeforeLaunch, Note, "device_work_before_launch", "device work that begins before its launch call: device and host clocks disagree";
     ArgsNotObject, Repaired, "args_not_object", "the arguments of an event are not an object and cannot be shown";
     ArgsTooLong, Repaired, "args_too_long", "the arguments of an event are longer than 16 MiB and cannot be shown";
+    TextTooLong, Lost, "text_too_long", "a text or an entry is longer than the limit and what follows it was not read; --limit string=SIZE raises it";
     HeaderUnreadable, Lost, "header_unreadable", "a header field could not be read and was ignored";
     CounterNotNumeric, Lost, "counter_not_numeric", "a counter value is not a number";
     MixedClocks, Note, "mixed_clocks", "some ranks name their clock base and some do not; they cannot be compared in time";

@@ -178,7 +178,7 @@ fn dump() -> Value {
 
 pub(super) fn flight_recorder_json() -> io::Result<Vec<Vec<u8>>> {
     let dump = dump();
-    Ok(vec![bytes(&dump), bytes(&dump["entries"])])
+    Ok(vec![bytes(&dump)])
 }
 
 pub(super) fn flight_recorder_pickle() -> io::Result<Vec<Vec<u8>>> {

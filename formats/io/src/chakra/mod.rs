@@ -23,7 +23,7 @@ use crate::Progress;
 use crate::error::Refused;
 use crate::execution_trace::graph::{Node, Tracks, lay_out};
 use crate::json::{
-    Elements, Next, document, get, int, is_unfinished, keys_of_head, list, micros_to_nanos, next_key, text, too_many,
+    Elements, Next, document, get, int, keys_of_head, list, micros_to_nanos, next_key, skip_within, text, too_many,
     uint,
 };
 use crate::kineto::{Cursor, parse_object};
@@ -151,8 +151,8 @@ fn read_workload_graph(input: &Input, progress: &dyn Progress, made: &mut Made) 
             }
             Next::Item(_) => {
                 let from = cursor.at;
-                if cursor.skip_value().is_none() {
-                    warnings.add(WarningKind::HeaderUnreadable, SourceId(0), Some(from as u64), "");
+                if let Err(kind) = skip_within(&mut cursor, input.limits.string_bytes) {
+                    warnings.add(kind, SourceId(0), Some(from as u64), "");
                     break;
                 }
             }
@@ -181,8 +181,10 @@ fn read_jsonized(input: &Input, progress: &dyn Progress, made: &mut Made) -> Res
         let end = from.saturating_add(input.limits.string_bytes);
         let mut object = Cursor::new(bytes.get(..end).unwrap_or(bytes), from).with_nesting(input.limits.nesting);
         if object.peek() != b'{' || object.skip_value().is_none() {
-            let is_cut = is_unfinished(bytes.get(from..).unwrap_or_default());
-            let kind = if is_cut { WarningKind::Truncated } else { WarningKind::TrailingText };
+            let kind = match skip_within(&mut cursor, input.limits.string_bytes) {
+                Err(kind) if kind != WarningKind::HeaderUnreadable => kind,
+                _ => WarningKind::TrailingText,
+            };
             made.chunk.warnings.add(kind, SourceId(0), Some(from as u64), "");
             return Ok(metadata);
         }

@@ -17,7 +17,7 @@ use gapless_trace::{ArgValue, Args, ArgsError, ArgsLoc, ArgsSource, RawChunk, Ra
 use self::graph::Tracks;
 use crate::Progress;
 use crate::error::Refused;
-use crate::json::{Elements, Next, document, get, int, is_unfinished, keys_of_head, next_key, text, too_many};
+use crate::json::{Elements, Next, document, get, int, keys_of_head, next_key, skip_within, text, too_many};
 use crate::kineto::parse_object;
 use crate::readers::{Head, Input, Join, ReadPart, Role};
 use crate::text::JsonText;
@@ -65,9 +65,7 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
             }
             Next::Item(_) => {
                 let from = cursor.at;
-                if cursor.skip_value().is_none() {
-                    let is_cut = is_unfinished(bytes.get(from..).unwrap_or_default());
-                    let kind = if is_cut { WarningKind::Truncated } else { WarningKind::HeaderUnreadable };
+                if let Err(kind) = skip_within(&mut cursor, input.limits.string_bytes) {
                     part.warnings.add(kind, SourceId(0), Some(from as u64), "");
                     break;
                 }

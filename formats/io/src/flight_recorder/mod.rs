@@ -23,7 +23,7 @@ use self::entry::Recorder;
 use self::graph::{Graph, Id};
 use crate::Progress;
 use crate::error::Refused;
-use crate::json::{Elements, Next, document, is_unfinished, keys_of_head, next_key, too_many};
+use crate::json::{Elements, Next, document, keys_of_head, next_key, skip_within, too_many};
 use crate::kineto::parse_object;
 use crate::readers::{Head, Input, ReadPart, Role};
 use crate::text::JsonText;
@@ -113,9 +113,7 @@ fn read_json(input: &Input, progress: &dyn Progress, warnings: &mut Warnings) ->
             }
             Next::Item(key) => {
                 let from = cursor.at;
-                if cursor.skip_value().is_none() {
-                    let is_cut = is_unfinished(bytes.get(from..).unwrap_or_default());
-                    let kind = if is_cut { WarningKind::Truncated } else { WarningKind::HeaderUnreadable };
+                if let Err(kind) = skip_within(&mut cursor, input.limits.string_bytes) {
                     warnings.add(kind, SourceId(0), Some(from as u64), &String::from_utf8_lossy(key.text));
                     break;
                 }
@@ -194,7 +192,7 @@ fn read_pickle(input: &Input, progress: &dyn Progress, warnings: &mut Warnings) 
         if partial.contains(&id) {
             continue;
         }
-        if !seen.insert(id) || graph.entries(id).is_none() {
+        if graph.entries(id).is_none() || !seen.insert(id) {
             recorder.chunk.warnings.add(WarningKind::EventNotObject, SourceId(0), None, "");
             continue;
         }
@@ -211,6 +209,9 @@ fn read_pickle(input: &Input, progress: &dyn Progress, warnings: &mut Warnings) 
         let stack = graph.member(id, "frames").and_then(|frames| stacks.of(&graph, frames, &mut recorder));
         let loc = ArgsLoc::new(u64::from(id), 1).unwrap_or_default();
         recorder.entry(&entry, loc, stack, 0);
+    }
+    if seen.is_empty() && recorder.chunk.warnings.count(WarningKind::EventNotObject) > 0 {
+        return Err(Refused::format(0, "it is a Python pickle, but no dump of PyTorch's flight recorder"));
     }
     Ok(FromPickle { graph, header, recorder })
 }

@@ -47,7 +47,9 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
         let from = cursor.at;
         // A record is a line, or, in logs that were printed for people, a few.
         // What is damaged is read again line by line; how much so is bounded.
-        let line = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default());
+        let longest_end = from.saturating_add(input.limits.string_bytes);
+        let line =
+            memchr::memchr(b'\n', bytes.get(from..longest_end).or_else(|| bytes.get(from..)).unwrap_or_default());
         let may_go_on = wasted <= bytes.len().saturating_mul(4);
         let longest = line.filter(|_| !may_go_on).unwrap_or(input.limits.string_bytes);
         let end = from.saturating_add(longest);
@@ -57,6 +59,7 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
             wasted += record.at.saturating_sub(from);
             let (kind, next) = match line {
                 Some(length) => (WarningKind::MalformedEvent, from + length),
+                None if longest_end < bytes.len() => (WarningKind::TextTooLong, bytes.len()),
                 None if is_unfinished(bytes.get(from..).unwrap_or_default()) => (WarningKind::Truncated, bytes.len()),
                 None => (WarningKind::MalformedEvent, bytes.len()),
             };

@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(at(&maps, 999, 7), Some((2, 2)), "forks in a row share one layer");
         maps.exec(2);
         assert_eq!(at(&maps, 2, 7), None);
-        maps.fork(4, 77);
-        assert_eq!(at(&maps, 77, 7), None);
+        maps.fork(4, 7_777);
+        assert_eq!(at(&maps, 7_777, 7), None);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use gapless_trace::{ArgValue, Args, SourceId, WarningKind, Warnings};
 
 use crate::error::Refused;
-use crate::json::{Elements, Next, document, is_unfinished, next_key, too_many};
+use crate::json::{Elements, Next, document, next_key, skip_within, too_many};
 use crate::kineto::{Cursor, parse_object};
 use crate::limits::Limits;
 
@@ -220,9 +220,7 @@ impl Walk<'_, '_> {
 
     fn skip(&mut self, key: &[u8]) {
         let from = self.cursor.at;
-        if self.cursor.skip_value().is_none() {
-            let is_cut = is_unfinished(self.cursor.bytes.get(from..).unwrap_or_default());
-            let kind = if is_cut { WarningKind::Truncated } else { WarningKind::HeaderUnreadable };
+        if let Err(kind) = skip_within(&mut self.cursor, self.limits.string_bytes) {
             self.warnings.add(kind, SourceId(0), Some(from as u64), &String::from_utf8_lossy(key));
             self.is_over = true;
         }

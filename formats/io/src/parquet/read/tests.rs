@@ -180,7 +180,7 @@ fn rows(count: usize) -> Vec<Row> {
         fraction: Some(1.5),
         double: index as f64,
         text: Some(format!("text {}", index % 3)),
-        truth: index % 2 == 0,
+        truth: index.is_multiple_of(2),
     };
     (0..count).map(row).collect()
 }

@@ -106,7 +106,7 @@ impl<'a> Walker<'a> {
         let (mut interned, mut defaults) = (None, None);
         let mut fields = Fields::new(content);
         // Not `by_ref`, which is not inlined: these two loops are where the time goes.
-        while let Some(field) = fields.next() {
+        for field in fields.by_ref() {
             match (field.number, field.value) {
                 (packet::TIMESTAMP, Value::Varint(time)) => {
                     head.time = time;
@@ -208,7 +208,7 @@ impl<'a> Walker<'a> {
         let mut kind = 0;
         let mut value = None;
         let mut fields = Fields::new(data.content);
-        while let Some(field) = fields.next() {
+        for field in fields.by_ref() {
             match (field.number, field.value) {
                 (track_event::TYPE, Value::Varint(value)) => kind = value,
                 (track_event::TRACK_UUID, Value::Varint(uuid)) => {

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-
 mod clocks;
 mod damage;
 mod devices;
