@@ -5,7 +5,7 @@ use perfetto_proto::field::packet;
 
 use super::args::Scope;
 use super::clocks::FARTHEST_NS;
-use super::record::{Record, Slot, flag};
+use super::record::{Record, Slot};
 use super::resolve::{Home, NO_ID, Resolver};
 use super::wire::{Field, Fields};
 use crate::kineto::track_kind;
@@ -250,7 +250,6 @@ impl<'a> Resolver<'a> {
                 None => self.warn(WarningKind::CounterNotNumeric, record, ""),
             }
         }
-        debug_assert!(record.flags & (flag::TIME | flag::DELTA | flag::MONOTONIC) != 0);
     }
 }
 
