@@ -11,6 +11,7 @@ use gapless_tests::open::open_bytes;
 use gapless_tests::oracle;
 use gapless_tests::restore::restore;
 use gapless_tests::same::same_trace;
+use gapless_tests::synth::{Config as SynthConfig, Workload, texts};
 use gapless_trace::{ArgValue, EventId, EventKind, Trace, TrackKind};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use rayon::prelude::*;
@@ -162,19 +163,44 @@ fn larger_traces_come_back_by_a_plain_reading() {
     for_traces(2, 4, 2_000..4_000, check_plain);
 }
 
-/// Real traces of Chrome's or Kineto's JSON form.
-fn json_traces() -> Vec<std::path::PathBuf> {
+/// Real traces of every format.
+fn real_files() -> Vec<std::path::PathBuf> {
     let Some(folder) = oracle::real_traces() else { return Vec::new() };
-    oracle::files_below(&folder.join("traces"), &[".json.gz", ".json"]).unwrap()
+    let endings = [".json.gz", ".json", ".sqlite", ".xplane.pb", ".parquet"];
+    oracle::files_below(&folder.join("traces"), &endings).unwrap()
+}
+
+fn comes_back(what: &str, trace: &Trace) {
+    let bytes = written(trace);
+    let events = trace.events().len().max(1);
+    eprintln!("{what}: {events} events, {:.2} bytes an event", bytes.len() as f64 / events as f64);
+    check(trace).unwrap_or_else(|reason| panic!("{what}: {reason}"));
 }
 
 #[test]
 fn real_traces_come_back() {
-    json_traces().par_iter().for_each(|path| {
+    real_files().par_iter().for_each(|path| {
         let trace = open(std::slice::from_ref(path), &OpenOptions::default(), &Silent).unwrap();
-        let bytes = written(&trace);
-        let events = trace.events().len().max(1);
-        eprintln!("{}: {events} events, {:.2} bytes an event", path.display(), bytes.len() as f64 / events as f64);
-        check(&trace).unwrap_or_else(|reason| panic!("{}: {reason}", path.display()));
+        comes_back(&path.display().to_string(), &trace);
     });
+}
+
+#[test]
+fn real_ranks_of_a_job_come_back_together() {
+    let Some(folder) = oracle::real_traces() else { return };
+    let paths = gapless_formats::expand(&[folder.join("traces/dlrm-8xV100").to_string_lossy().into_owned()]).unwrap();
+    let trace = open(&paths, &OpenOptions::default(), &Silent).unwrap();
+    assert_eq!(trace.ranks().len(), 8);
+    comes_back("dlrm-8xV100", &trace);
+}
+
+#[test]
+fn synthetic_jobs_come_back() {
+    for workload in [Workload::DataParallel, Workload::Pipeline, Workload::Recommendation] {
+        let config = SynthConfig::new(workload, 2, 2).sized(4_000).unwrap();
+        for text in texts(&config).unwrap().0 {
+            let trace = open_bytes("synthetic.json", text).unwrap();
+            comes_back(&format!("{workload:?}"), &trace);
+        }
+    }
 }

@@ -58,7 +58,7 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
     let mut time = 0i64;
     let (mut at, mut lines) = (0, 0u64);
     while let Some(rest) = input.bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let len = input.limits.line(rest, at as u64)?;
         let (line, offset) = (rest.get(..len).unwrap_or_default(), at as u64);
         let is_ended = len < rest.len();
         at += len + 1;
@@ -68,13 +68,6 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
             if progress.is_cancelled() {
                 return Err(Refused::Cancelled);
             }
-        }
-        if line.len() > input.limits.string_bytes {
-            return Err(Refused::Limit {
-                what: format!("a line of {len} bytes at byte {offset}"),
-                limit: format!("{} bytes", input.limits.string_bytes),
-                flag: format!("string={len}"),
-            });
         }
         if line.trim_ascii().is_empty() || line.starts_with(b"#") {
             continue;

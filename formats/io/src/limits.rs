@@ -1,5 +1,7 @@
 //! What a file may cost before it is refused. A damaged or hostile file cannot fill memory or disk.
 
+use crate::error::Refused;
+
 /// Limits on what is read. Generous for honest files; the command line raises them with `--limit name=value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -60,6 +62,25 @@ impl Limits {
             _ => return Err(format!("there is no limit {name:?}, only {}", NAMES.join(", "))),
         }
         Ok(())
+    }
+}
+
+impl Limits {
+    /// Length of the line that `text`, which begins at `offset` in the source, begins with, without its line feed.
+    ///
+    /// # Errors
+    /// When it is longer than a string may be; no more than that is looked at.
+    pub(crate) fn line(&self, text: &[u8], offset: u64) -> Result<usize, Refused> {
+        let window = text.get(..=self.string_bytes).unwrap_or(text);
+        match memchr::memchr(b'\n', window) {
+            Some(length) => Ok(length),
+            None if window.len() == text.len() => Ok(text.len()),
+            None => Err(Refused::Limit {
+                what: format!("the line at byte {offset}"),
+                limit: format!("{} bytes", self.string_bytes),
+                flag: format!("string={}", self.string_bytes.saturating_mul(10)),
+            }),
+        }
     }
 }
 

@@ -77,11 +77,13 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
     let bytes: &[u8] = &input.bytes;
     let mut part = input.part();
     let mut made = Made::default();
-    let is_json = document(bytes).peek() == b'{' && (is_workload_graph(bytes) || is_jsonized(bytes));
+    // What tells the forms apart stands in front.
+    let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
+    let is_json = document(bytes).peek() == b'{' && (is_workload_graph(head) || is_jsonized(head));
     let metadata = if is_json {
         part.source.format.push_str(" (JSON)");
         part.args = Arc::new(JsonArgs(JsonText::Plain(Arc::clone(&input.bytes))));
-        if is_workload_graph(bytes) {
+        if is_workload_graph(head) {
             read_workload_graph(input, progress, &mut made)?
         } else {
             read_jsonized(input, progress, &mut made)?
@@ -100,6 +102,9 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
     lay_out(nodes, chunk, input.limits.nesting, &mut part);
     Ok(vec![ReadPart { part, role: Role::Supplement, joins }])
 }
+
+/// Bytes at the beginning of a file that tell its form.
+const HEAD_BYTES: usize = 1 << 20;
 
 fn rank_before_ending(path: &Path) -> Option<u32> {
     let name = path.file_name()?.to_str()?;

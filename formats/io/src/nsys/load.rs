@@ -155,7 +155,8 @@ fn names(loader: &mut Loader<'_>, shared: &Shared) -> rusqlite::Result<Names> {
             if row.int(3) == Some(NULL_STREAM) {
                 name.push_str(" (null stream)");
             }
-            if let Some(priority) = row.int(2).filter(|&priority| priority != 0) {
+            // A signed number that some exports write as an unsigned one.
+            if let Some(priority) = row.int(2).map(|priority| priority as i32).filter(|&priority| priority != 0) {
                 name.push_str(&format!(" (priority {priority})"));
             }
             names.streams.insert((pid, stream), name);

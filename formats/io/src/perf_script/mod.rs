@@ -46,7 +46,7 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
     let mut lines = 0u64;
     let mut at = 0;
     while let Some(rest) = input.bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let len = input.limits.line(rest, at as u64)?;
         script.line(at, rest.get(..len).unwrap_or_default(), len < rest.len())?;
         at += len + 1;
         lines += 1;
