@@ -231,6 +231,8 @@ fn read_file(
     let is_only = entries.len() == 1;
     let mut parts = Vec::new();
     let mut unread: Vec<(PathBuf, Refused, Warnings)> = Vec::new();
+    // Whether a file describes another one (the sizes of its job) and is read along with that.
+    let mut only_describes = false;
     for entry in entries {
         let is_whole_file = is_on_disk && entry.wrappers.is_empty();
         let place = entry.name.as_ref().map_or_else(|| path.to_owned(), |name| path.join(name));
@@ -262,6 +264,7 @@ fn read_file(
                 if let Some(first) = read.first_mut() {
                     first.part.warnings.merge(entry.warnings);
                 }
+                only_describes |= read.is_empty();
                 let own_name = rank_in_name(&input.path);
                 take_rank_of_name(&mut read, own_name.or_else(|| rank_in_name(path).filter(|_| is_only)), options);
                 parts.extend(read);
@@ -271,6 +274,9 @@ fn read_file(
         }
     }
     let Some(first) = parts.first_mut() else {
+        if only_describes && unread.is_empty() {
+            return Ok(parts);
+        }
         let (place, refused, _) = unread
             .into_iter()
             .next()

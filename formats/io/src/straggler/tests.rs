@@ -100,23 +100,23 @@ fn steps_stand_one_after_the_other() {
     assert_eq!(
         events(&trace),
         [
+            (0, "forward-send".to_owned(), EventKind::PointToPoint, 2 * second, second / 4),
             (0, "step 10".to_owned(), EventKind::Step, 0, 2 * second),
             (0, "step 20".to_owned(), EventKind::Step, 2 * second, second * 13 / 8),
             (0, "gc".to_owned(), EventKind::Other, second / 2, second * 3 / 2),
-            (0, "forward-send".to_owned(), EventKind::PointToPoint, 2 * second, second / 4),
-            (3, "step 10".to_owned(), EventKind::Step, 0, 2 * second),
-            (3, "step 20".to_owned(), EventKind::Step, 2 * second, second * 13 / 8),
             (3, "forward-compute".to_owned(), EventKind::Kernel, second / 4, second),
             (3, "forward-compute".to_owned(), EventKind::Kernel, second * 21 / 8, second),
+            (3, "step 10".to_owned(), EventKind::Step, 0, 2 * second),
+            (3, "step 20".to_owned(), EventKind::Step, 2 * second, second * 13 / 8),
         ]
     );
     assert_eq!(trace.warnings().count(WarningKind::StepsPlaced), 1);
-    let last = EventId(trace.events().len() as u32 - 1);
+    let last = EventId(trace.events().len() as u32 - 3);
     let args = trace.args(last).unwrap();
     assert_eq!(args, [("step".to_owned(), ArgValue::Int(20)), ("dp_rank".to_owned(), ArgValue::Int(1))]);
     let (id, track) = trace.track_of(last).unwrap();
     assert_eq!((track.kind, trace.track_label(id).as_str()), (TrackKind::Stream, "compute"));
-    assert_eq!(trace.text(trace.processes()[0].labels), "dp_rank 0");
+    assert_eq!(trace.text(trace.processes()[1].labels), "dp_rank 0");
 }
 
 #[test]
