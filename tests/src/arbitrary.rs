@@ -59,7 +59,7 @@ impl Times {
             Self::Near | Self::Signed => i64::from(number % 8),
             Self::Crowded => i64::from(number % 300),
             Self::Unix => i64::from(number),
-            Self::Extreme | Self::Any if number % 2 == 0 => i64::from(number % 8),
+            Self::Extreme | Self::Any if number.is_multiple_of(2) => i64::from(number % 8),
             Self::Extreme | Self::Any => self.start(number) & i64::MAX,
         }
     }
@@ -113,6 +113,9 @@ struct SourcePlan {
     warnings: Vec<WarningPlan>,
 }
 
+/// Number, name, memory, multiprocessors, compute capability, properties.
+type DevicePlan = (u32, TextRef, Option<u64>, Option<u32>, Option<(u32, u32)>, usize);
+
 /// A rank.
 #[derive(Clone, Debug)]
 struct PartPlan {
@@ -123,7 +126,7 @@ struct PartPlan {
     host: Option<TextRef>,
     backend: Option<TextRef>,
     header: usize,
-    devices: Vec<(u32, TextRef, Option<u64>, Option<u32>, Option<(u32, u32)>, usize)>,
+    devices: Vec<DevicePlan>,
     tracks: Vec<(usize, u8, u8)>,
     chunks: Vec<ChunkPlan>,
     edges: Vec<(u16, u16, Option<TextRef>)>,
@@ -509,8 +512,8 @@ impl Plan {
                     event: place,
                     name,
                     dtype: category,
-                    group: if number % 3 == 0 { name } else { StrId::EMPTY },
-                    group_desc: if number % 5 == 0 { category } else { StrId::EMPTY },
+                    group: if number.is_multiple_of(3) { name } else { StrId::EMPTY },
+                    group_desc: if number.is_multiple_of(5) { category } else { StrId::EMPTY },
                     in_elems: optional(0),
                     out_elems: optional(1),
                     group_size: optional(2).map(|size| size as u32),
@@ -556,7 +559,7 @@ impl Plan {
         let kind = kind.unwrap_or(EventKind::Other);
         match plan.what {
             0..=2 => {
-                let begins = plan.number % 2 == 0;
+                let begins = plan.number.is_multiple_of(2);
                 let event = RawBeginEnd { begins, track, time, name: first, category: second, kind, args, offset };
                 chunk.begin_ends.push(event);
             }
@@ -574,7 +577,7 @@ impl Plan {
                     1 => b't',
                     _ => b'f',
                 };
-                let is_launch = plan.number % 4 == 0;
+                let is_launch = plan.number.is_multiple_of(4);
                 chunk.flows.push(RawFlow { id, time, track, category: first, name: second, phase, is_launch, offset });
             }
             8..=11 => {
@@ -585,7 +588,7 @@ impl Plan {
             }
             12 => chunk.metas.push(RawMeta::ProcessName(pid, first)),
             13 => chunk.metas.push(RawMeta::ProcessLabels(pid, first)),
-            14 if plan.id % 2 == 0 => chunk.metas.push(RawMeta::ProcessSort(pid, plan.number as i64 >> 60)),
+            14 if plan.id.is_multiple_of(2) => chunk.metas.push(RawMeta::ProcessSort(pid, plan.number as i64 >> 60)),
             14 => chunk.metas.push(RawMeta::ThreadSort(pid, tid, plan.number as i64 >> 60)),
             _ => chunk.metas.push(RawMeta::ThreadName(pid, tid, first)),
         }

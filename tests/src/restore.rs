@@ -317,6 +317,9 @@ struct Home {
     counter: Option<(String, String)>,
 }
 
+/// Place of an event: its chunk and its place there.
+type Place = (usize, u32);
+
 struct Restoring {
     facts: Vec<Args>,
     chunks: Vec<RawChunk>,
@@ -325,7 +328,7 @@ struct Restoring {
     shift_ns: i64,
     listed: Vec<Args>,
     /// Both ends of each flow.
-    flows: BTreeMap<u64, (Option<(usize, u32)>, Option<(usize, u32)>)>,
+    flows: BTreeMap<u64, (Option<Place>, Option<Place>)>,
 }
 
 impl Restoring {

@@ -383,7 +383,7 @@ fn what_is_no_trace_gives_one_clear_error() {
     };
     check(b"", "empty");
     check(b"  \n", "empty");
-    check(b"hello", "neither JSON nor gzip");
+    check(b"hello", "none of the formats");
     check(b"{\"a\": 1}", "no list");
     check(b"{\"a\": ", "breaks off");
     check(b"[1, 2]", "without any trace event");

@@ -1,6 +1,6 @@
 //! Binding: launches to device work by correlation id, flow points to the events they lie on.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::build::{Built, TrackKey};
 use crate::events::NO_ID;
@@ -28,6 +28,8 @@ pub(crate) fn bind_links(built: &mut Built) {
         found.par_sort_unstable();
         found
     };
+    // Work whose launch the file names exactly has it already.
+    let linked: FxHashSet<u32> = built.links.iter().map(|link| link.1.0).collect();
     let calls = with_id(EventKind::is_device_call);
     let works = with_id(|kind| kind.is_device_work() || kind == EventKind::DeviceSync);
     // For each call the outermost one of its id that holds it: that one launches.
@@ -41,7 +43,7 @@ pub(crate) fn bind_links(built: &mut Built) {
     }
     let (mut orphans, mut early) = (0u64, 0u64);
     let mut first = 0;
-    for &(id, start, _, device) in &works {
+    for &(id, start, _, device) in works.iter().filter(|work| !linked.contains(&work.3)) {
         while calls.get(first).is_some_and(|call| call.0 < id) {
             first += 1;
         }
@@ -59,8 +61,9 @@ pub(crate) fn bind_links(built: &mut Built) {
             None => orphans += u64::from(is_work),
         }
     }
-    let unnumbered =
-        events.kind.iter().zip(&events.correlation).filter(|(kind, id)| kind.is_device_work() && **id == NO_ID);
+    let unnumbered = events.kind.iter().zip(&events.correlation).enumerate().filter(|(index, (kind, id))| {
+        kind.is_device_work() && **id == NO_ID && (linked.is_empty() || !linked.contains(&(*index as u32)))
+    });
     orphans += unnumbered.count() as u64;
     built.warnings.add_many(WarningKind::DeviceWorkWithoutLaunch, SourceId(0), orphans, None, "");
     built.warnings.add_many(WarningKind::DeviceWorkBeforeLaunch, SourceId(0), early, None, "");

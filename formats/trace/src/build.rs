@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::layout::{Names, adopt_counter, adopt_meta, first_process_of_pid, group_counters, lay_out_tracks};
 use crate::links::LaunchLinks;
@@ -401,10 +401,17 @@ fn side_tables(
             Some(EventStack { event, stack: entry.stack, weight: entry.weight })
         }));
     }
+    let is_device_work = |place: RawPlace| {
+        let kind = chunks.get(place.chunk as usize).and_then(|chunk| chunk.kind.get(place.event as usize));
+        kind.is_some_and(|kind| kind.is_device_work() || *kind == EventKind::DeviceSync)
+    };
+    let mut launched = FxHashSet::default();
     for edge in edges {
         let (Some(from), Some(to)) = (id_of(at_place(edge.from)), id_of(at_place(edge.to))) else { continue };
         match edge.category {
-            None => built.links.push((from, to)),
+            None if is_device_work(edge.to) && launched.insert(to) => built.links.push((from, to)),
+            // What a damaged file calls a launch may lead to anything, or to work that has one: an arrow.
+            None => built.flows.push(Flow { from, to, category: StrId::EMPTY }),
             Some(category) => {
                 let chunk = edge.from.chunk as usize;
                 let category = resolve(chunk, maps.get(chunk).map_or(&[][..], Vec::as_slice), category);

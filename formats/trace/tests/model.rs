@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use gapless_trace::{
-    ArgsLoc, BuildOptions, EventId, EventKind, RawChunk, RawId, Source, Span, Timestamp, Trace, TracePart, TrackKind,
+    ArgsLoc, BuildOptions, EventId, EventKind, RawChunk, RawEdge, RawId, RawPlace, Source, Span, Timestamp, Trace,
+    TracePart, TrackKind,
 };
 use proptest::prelude::*;
 
@@ -127,4 +128,33 @@ fn ranks_keep_apart_what_shares_ids() {
     assert_eq!(trace.span(), Some(Span::new(Timestamp(1_010), Timestamp(5_022))));
     assert_eq!(trace.ranks().iter().map(|rank| rank.events.len()).collect::<Vec<_>>(), [2, 2]);
     assert_eq!(trace.tracks().len(), 4);
+}
+
+#[test]
+fn arrows_that_a_file_calls_launches_are_launches_only_where_they_can_be() {
+    let mut part = TracePart::new(source());
+    let mut chunk = RawChunk::default();
+    let name = chunk.strings.intern("event");
+    let kinds = [EventKind::Runtime, EventKind::Runtime, EventKind::Kernel, EventKind::Operator];
+    for (at, kind) in kinds.into_iter().enumerate() {
+        let place = if kind == EventKind::Kernel { TrackKind::Stream } else { TrackKind::Thread };
+        let track = chunk.track(place, RawId::Int(1), RawId::Int(1));
+        // The same correlation id says once more what the first arrow says.
+        let correlation = if at == 3 { u32::MAX } else { 7 };
+        chunk.push(at as i64 * 10, 5, name, name, kind, track, correlation, u32::MAX, ArgsLoc::NONE);
+    }
+    part.chunks = vec![chunk];
+    let arrow = |from: u32, to: u32| {
+        let place = |event| RawPlace { chunk: 0, event };
+        RawEdge { from: place(from), to: place(to), category: None }
+    };
+    // A launch, a second one of the same kernel, one of what is no work of a device, one of nothing.
+    part.edges = vec![arrow(0, 2), arrow(1, 2), arrow(0, 3), arrow(0, 9)];
+    let trace = Trace::from_parts(vec![part], &BuildOptions::default()).unwrap();
+    assert_eq!(trace.launches().len(), 1);
+    let (launch, work) = trace.launches().pairs()[0];
+    assert_eq!((trace.event(launch).start.nanos(), trace.event(work).kind), (0, EventKind::Kernel));
+    assert_eq!(trace.launches().launch_of(work), Some(launch));
+    assert_eq!(trace.flows().len(), 2);
+    assert!(trace.warnings().is_empty(), "{:?}", trace.warnings().sorted());
 }

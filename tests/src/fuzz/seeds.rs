@@ -177,8 +177,14 @@ fn dump() -> Value {
 }
 
 pub(super) fn flight_recorder_json() -> io::Result<Vec<Vec<u8>>> {
-    let dump = dump();
-    Ok(vec![bytes(&dump)])
+    let mut dump = dump();
+    let newest = bytes(&dump);
+    // Older ones tell less.
+    if let Some(fields) = dump.as_object_mut() {
+        fields.remove("pg_status");
+        fields.insert("version".to_owned(), json!("2.0"));
+    }
+    Ok(vec![newest, bytes(&dump)])
 }
 
 pub(super) fn flight_recorder_pickle() -> io::Result<Vec<Vec<u8>>> {

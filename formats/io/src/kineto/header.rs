@@ -39,7 +39,7 @@ pub(crate) fn find_events(bytes: &[u8], nesting: usize, warnings: &mut Warnings)
     }
     let start = cursor.at;
     if !cursor.take(b'{') {
-        let reason = "it is neither JSON nor gzip; Gapless reads Kineto and Chrome JSON, plain or gzip".to_owned();
+        let reason = "it is of none of the formats that Gapless reads (docs/formats.md lists them)".to_owned();
         return Err(NoEvents { offset: start, reason, is_final: true });
     }
     let mut fields = Args::new();
