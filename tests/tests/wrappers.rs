@@ -381,7 +381,9 @@ fn archives_of_python_open() {
     let mut count = 0;
     for entry in std::fs::read_dir(&out).unwrap() {
         let path = entry.unwrap().path();
-        let trace = gapless_formats::open(&[path.clone()], &OpenOptions::default(), &gapless_formats::Silent).unwrap();
+        let trace =
+            gapless_formats::open(std::slice::from_ref(&path), &OpenOptions::default(), &gapless_formats::Silent)
+                .unwrap();
         assert!(sorted(&trace) == expected, "{}", path.display());
         assert_eq!(lost(&trace), Vec::<String>::new(), "{}", path.display());
         count += 1;

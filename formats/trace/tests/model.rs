@@ -135,7 +135,7 @@ fn arrows_that_a_file_calls_launches_are_launches_only_where_they_can_be() {
     let mut part = TracePart::new(source());
     let mut chunk = RawChunk::default();
     let name = chunk.strings.intern("event");
-    let kinds = [EventKind::Runtime, EventKind::Runtime, EventKind::Kernel, EventKind::Operator];
+    let kinds = [EventKind::RuntimeCall, EventKind::RuntimeCall, EventKind::Kernel, EventKind::Operator];
     for (at, kind) in kinds.into_iter().enumerate() {
         let place = if kind == EventKind::Kernel { TrackKind::Stream } else { TrackKind::Thread };
         let track = chunk.track(place, RawId::Int(1), RawId::Int(1));

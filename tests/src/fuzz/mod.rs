@@ -246,6 +246,8 @@ pub fn input(maker: &dyn Maker, seed: u64, number: u64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
+
     use super::*;
 
     #[test]

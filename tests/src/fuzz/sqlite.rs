@@ -119,6 +119,8 @@ fn database(sql: &str, odd: &str) -> io::Result<Vec<u8>> {
 }
 
 /// Changes a page, the file's header, or the text of the schema.
+// All changes have one form; others grow the bytes.
+#[allow(clippy::ptr_arg)]
 pub(super) fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
     let size = bytes.get(16..18).map_or(512, |size| usize::from(u16::from_be_bytes([size[0], size[1]]))).max(512);
     let pages = (bytes.len() / size).max(1);

@@ -1,4 +1,4 @@
-//! Parquet: writing a trace as tables for SQL, and reading flat tables ([`read`]).
+//! Parquet: writing a trace as tables for SQL, and reading flat tables (`read`).
 //!
 //! A trace is written as a folder of tables for SQL engines and data frames:
 //!
