@@ -57,7 +57,7 @@ Examples:
   gapless convert run42/ -o run42.pftrace.gz
   gapless convert run42/ -o small.pftrace --no-args
   gapless convert run42/ -o run42.parquet --columns stream,grid
-  gapless convert rank0.json.gz -o step.speedscope.json --range 120ms..160ms
+  gapless convert rank0.json.gz -o step.speedscope.json --range 0.2ms..0.9ms
 
 Perfetto files open at https://ui.perfetto.dev and lose nothing: Gapless reads the same trace
 back from them. Profiles hold the stacks of a time range, for flame graphs.";
