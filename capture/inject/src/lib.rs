@@ -1,0 +1,15 @@
+//! What runs inside a recorded job, in one image that all injection variables name.
+//!
+//! Each source of events has a file of its own: [`api`] is the C interface for the Python hook and for whoever links
+//! nothing. All write into the calling thread's ring ([`gapless_ring::writer`]).
+//!
+//! - Nothing here prints, but one line where a source cannot work. Nothing blocks, nothing panics: a panic would not
+//!   cross the C boundary but end the job.
+//! - The image is pinned on its first call, because NVTX and NCCL close what they opened while threads still run in it.
+//! - Without a recorder (`GAPLESS_RINGS` not set) every entry point is a few instructions that do nothing.
+
+// Entry points of C interfaces take raw pointers and are found by name.
+#![allow(unsafe_code)]
+
+pub mod api;
+mod pin;

@@ -1,0 +1,696 @@
+//! The writing side, inside the job: one segment a process, one ring a thread.
+//!
+//! The hot path ([`Thread::push`], [`Thread::pop`]) reads the clock, writes one slot and publishes it. All else is in
+//! cold functions: making the segment, taking a ring, growing it, learning a name.
+//!
+//! Invariant: a range whose begin is in the ring gets its end in too. A begin is only written where room for the ends
+//! of all open ranges is left; when a begin is dropped, what lies inside it is dropped and counted with it.
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::ptr::{NonNull, null_mut};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
+
+use crate::clock::ClockKind;
+use crate::layout::*;
+use crate::names::{self, Names, Registered};
+use crate::sys;
+
+/// Variable that names the folder of the segments.
+pub const RINGS_VARIABLE: &str = "GAPLESS_RINGS";
+/// Variable with the most bytes that the rings of a process may take, in MiB.
+pub const BUDGET_VARIABLE: &str = "GAPLESS_RING_MIB";
+/// Bytes of rings a process may take where the variable is not set.
+pub const DEFAULT_BUDGET_BYTES: u64 = 128 << 20;
+
+/// Slots of a thread's first ring while the process has few threads, and when it has many.
+const FIRST_SLOTS: u64 = 2048;
+const FIRST_SLOTS_OF_MANY: u64 = 256;
+const MANY_RINGS: u32 = 256;
+/// Slots of a thread's ring where it overwrites: it never grows, it holds what a dump will show.
+const FIRST_SLOTS_OVERWRITING: u64 = 1 << 15;
+/// A full ring is followed by one this much larger, up to [`MAX_SLOTS`].
+const GROWTH: u64 = 4;
+const MAX_SLOTS: u64 = 1 << 19;
+/// Names that a thread remembers by hash.
+const CACHE_PLACES: usize = 512;
+/// Tries at the process's lock before a name or ring is given up; a signal handler may have interrupted its holder.
+const LOCK_TRIES: u32 = 20_000;
+
+/// What this process knows of itself. Made once a process, never freed: other threads may be reading it.
+struct Process {
+    header: NonNull<Header>,
+    path: CString,
+    clock: ClockKind,
+    generation: u32,
+    locked: AtomicBool,
+    /// Guarded by `locked`.
+    names: std::cell::UnsafeCell<Names>,
+}
+
+static PROCESS: AtomicPtr<Process> = AtomicPtr::new(null_mut());
+/// 0: not yet tried, 1: trying, 2: there is a segment, 3: this process is not recorded.
+static STATE: AtomicU32 = AtomicU32::new(0);
+/// Counts forks, so that numbers of the parent's strings are not used by the child. Starts at 1.
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+static HOOKS: Once = Once::new();
+static EXIT_KEY: AtomicU32 = AtomicU32::new(u32::MAX);
+
+thread_local! {
+    /// The calling thread's writer; null before its first event, [`NONE`] where it can have none.
+    static THREAD: Cell<*mut Thread> = const { Cell::new(null_mut()) };
+}
+
+/// Stands for "this thread gets no ring".
+const NONE: *mut Thread = std::ptr::dangling_mut();
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Cached {
+    hash: u64,
+    id: u64,
+}
+
+/// The writer of one thread, in memory of its own.
+pub struct Thread {
+    slots: *mut Record,
+    ring: *mut RingHeader,
+    /// Slots of the ring; a power of two.
+    capacity: u64,
+    head: u64,
+    /// The reader's position when it was last looked at.
+    tail: u64,
+    /// Ranges of this thread whose begin is in a ring and whose end is not.
+    open: u64,
+    /// Ranges whose begin was dropped and that are still open.
+    lost: u64,
+    control: *const AtomicU32,
+    process: *const Process,
+    clock: ClockKind,
+    generation: u32,
+    entry: *const Entry,
+    mapped: usize,
+    thread_serial: u64,
+    cache: [Cached; CACHE_PLACES],
+}
+
+/// Whether this process is being recorded now. Makes the segment on the first call.
+pub fn is_active() -> bool {
+    process().is_some_and(|process| {
+        // SAFETY: the header stays mapped as long as the process lives.
+        unsafe { process.header.as_ref() }.control.load(Ordering::Relaxed) & CONTROL_ON != 0
+    })
+}
+
+/// The time now in the segment's ticks, or 0 where nothing is recorded.
+pub fn ticks() -> u64 {
+    process().map_or(0, |process| process.clock.ticks())
+}
+
+/// Notes that a source has called in (`SOURCE_` bits).
+pub fn note_source(bit: u32) {
+    if let Some(process) = process() {
+        // SAFETY: as in `is_active`.
+        unsafe { process.header.as_ref() }.sources.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+/// To be called when the process ends in order: takes a last reading of the clocks.
+pub fn finish() {
+    if STATE.load(Ordering::Acquire) != 2 {
+        return;
+    }
+    if let Some(process) = process() {
+        // SAFETY: as in `is_active`.
+        let header = unsafe { process.header.as_ref() };
+        store_anchor(&header.last_anchor, process.clock);
+        header.finished.store(1, Ordering::Release);
+    }
+}
+
+/// Runs `act` with the calling thread's writer, or not at all where nothing is recorded.
+#[inline(always)]
+pub fn with<R>(act: impl FnOnce(&mut Thread) -> R) -> Option<R> {
+    let mut thread = THREAD.get();
+    if (thread as usize) <= NONE as usize {
+        thread = first_event(thread)?.as_ptr();
+    }
+    // SAFETY: a pointer above NONE is this thread's own writer, made by `first_event` and alive until the thread ends;
+    // nobody else has it. `act` cannot come here again with the same writer, as no code of the job runs inside it.
+    let thread = unsafe { &mut *thread };
+    // SAFETY: the control word lies in the segment's header.
+    if unsafe { &*thread.control }.load(Ordering::Relaxed) & CONTROL_ON == 0 {
+        // Ranges that were open when recording stopped would swallow the first ends after it starts again.
+        if thread.open != 0 || thread.lost != 0 {
+            thread.forget_open();
+        }
+        return None;
+    }
+    Some(act(thread))
+}
+
+#[cold]
+#[inline(never)]
+fn first_event(thread: *mut Thread) -> Option<NonNull<Thread>> {
+    let process = process()?;
+    // SAFETY: as in `is_active`.
+    let header = unsafe { process.header.as_ref() };
+    if header.control.load(Ordering::Relaxed) & CONTROL_ON == 0 {
+        return None;
+    }
+    if thread == NONE {
+        header.dropped_without_ring.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
+    match Thread::make(process) {
+        Some(made) => {
+            THREAD.set(made.as_ptr());
+            let key = EXIT_KEY.load(Ordering::Relaxed);
+            if key != u32::MAX {
+                // SAFETY: the key was made by `install_hooks`.
+                unsafe { libc::pthread_setspecific(key, made.as_ptr().cast()) };
+            }
+            Some(made)
+        }
+        None => {
+            THREAD.set(NONE);
+            header.dropped_without_ring.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+    }
+}
+
+fn process() -> Option<&'static Process> {
+    match STATE.load(Ordering::Acquire) {
+        // SAFETY: state 2 is set after the pointer; the process is never freed.
+        2 => unsafe { PROCESS.load(Ordering::Acquire).as_ref() },
+        0 => make_process(),
+        _ => None,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn make_process() -> Option<&'static Process> {
+    // Whoever comes while another thread makes the segment loses its event instead of waiting.
+    if STATE.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        return None;
+    }
+    match Process::make() {
+        Some(process) => {
+            HOOKS.call_once(install_hooks);
+            PROCESS.store(Box::into_raw(Box::new(process)), Ordering::Release);
+            STATE.store(2, Ordering::Release);
+            // SAFETY: just stored.
+            unsafe { PROCESS.load(Ordering::Acquire).as_ref() }
+        }
+        None => {
+            STATE.store(3, Ordering::Release);
+            None
+        }
+    }
+}
+
+fn install_hooks() {
+    // SAFETY: the handlers are plain functions of this image, which its owner pins.
+    unsafe {
+        libc::pthread_atfork(None, None, Some(after_fork_in_child));
+        let mut key: libc::pthread_key_t = 0;
+        if libc::pthread_key_create(&mut key, Some(thread_ends)) == 0 {
+            EXIT_KEY.store(key, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The child has its parent's mappings and its parent's numbers: it must start a segment of its own.
+unsafe extern "C" fn after_fork_in_child() {
+    THREAD.set(null_mut());
+    let key = EXIT_KEY.load(Ordering::Relaxed);
+    if key != u32::MAX {
+        // SAFETY: the key is ours.
+        unsafe { libc::pthread_setspecific(key, null_mut()) };
+    }
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    // A process that was not to be recorded has no recorded children either; one in the middle of making tries anew.
+    if STATE.load(Ordering::Relaxed) != 3 {
+        STATE.store(0, Ordering::Release);
+    }
+}
+
+unsafe extern "C" fn thread_ends(value: *mut libc::c_void) {
+    let thread: *mut Thread = value.cast();
+    if (thread as usize) <= NONE as usize {
+        return;
+    }
+    THREAD.set(null_mut());
+    // SAFETY: the value was set by `first_event` of this thread, which now ends.
+    unsafe {
+        (*thread).close();
+        if let Some(memory) = NonNull::new(thread.cast::<u8>()) {
+            sys::unmap(memory, size_of::<Thread>());
+        }
+    }
+}
+
+fn store_anchor(target: &[std::sync::atomic::AtomicU64; 4], clock: ClockKind) {
+    let anchor = clock.anchor();
+    let values = [anchor.ticks, anchor.monotonic_ns, anchor.realtime_ns, anchor.boottime_ns];
+    for (place, value) in target.iter().zip(values) {
+        place.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Start time of this process in clock ticks since boot: field 22 of `/proc/self/stat`.
+fn start_time() -> u64 {
+    let Ok(text) = std::fs::read("/proc/self/stat") else { return 0 };
+    // The second field may hold spaces and brackets; the last bracket ends it.
+    let Some(end) = text.iter().rposition(|&byte| byte == b')') else { return 0 };
+    let rest = text.get(end + 1..).unwrap_or_default();
+    let field = rest.split(|&byte| byte == b' ').filter(|field| !field.is_empty()).nth(19);
+    field.and_then(|field| std::str::from_utf8(field).ok()).and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+impl Process {
+    fn make() -> Option<Process> {
+        let folder = std::env::var_os(RINGS_VARIABLE).filter(|folder| !folder.is_empty())?;
+        let budget_bytes = std::env::var(BUDGET_VARIABLE)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+            .map_or(DEFAULT_BUDGET_BYTES, |mib| mib << 20);
+        let clock = ClockKind::best();
+        // SAFETY: takes nothing and cannot fail.
+        let (pid, parent) = unsafe { (libc::getpid() as u32, libc::getppid() as u32) };
+        let mut path = folder.into_vec();
+        // The boot clock tells the programs apart that one process runs one after the other by exec.
+        path.extend(format!("/{pid}-{:x}{FILE_SUFFIX}", sys::clock_ns(libc::CLOCK_BOOTTIME)).into_bytes());
+        let path = CString::new(path).ok()?;
+        let file = sys::open(&path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL).ok()?;
+        let made = (|| {
+            sys::set_len(&file, RINGS_OFFSET as u64)?;
+            sys::reserve(&file, 0, (HEADER_BYTES + DIRECTORY_STEP) as u64)?;
+            sys::map(&file, 0, RINGS_OFFSET)
+        })();
+        let Ok(base) = made else {
+            // SAFETY: the path is the one just made. An empty segment would only puzzle the recorder.
+            unsafe { libc::unlink(path.as_ptr()) };
+            return None;
+        };
+        let header: NonNull<Header> = base.cast();
+        {
+            // SAFETY: the header was just mapped and is zero, which is valid for atomics.
+            let header = unsafe { header.as_ref() };
+            header.version.store(VERSION, Ordering::Relaxed);
+            header.pid.store(pid, Ordering::Relaxed);
+            header.parent_pid.store(parent, Ordering::Relaxed);
+            header.clock.store(clock.number(), Ordering::Relaxed);
+            header.start_time.store(start_time(), Ordering::Relaxed);
+            header.file_end.store(RINGS_OFFSET as u64, Ordering::Relaxed);
+            header.budget_bytes.store(budget_bytes, Ordering::Relaxed);
+            let control = initial_control();
+            header.control.store(control, Ordering::Relaxed);
+            store_anchor(&header.first_anchor, clock);
+            store_anchor(&header.last_anchor, clock);
+            header.magic.store(MAGIC, Ordering::Release);
+        }
+        Some(Process {
+            header,
+            path,
+            clock,
+            generation: GENERATION.load(Ordering::Relaxed),
+            locked: AtomicBool::new(false),
+            names: std::cell::UnsafeCell::new(Names::new().ok()?),
+        })
+    }
+
+    fn lock(&self) -> Option<Locked<'_>> {
+        for tries in 0..LOCK_TRIES {
+            if self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return Some(Locked { process: self });
+            }
+            if tries % 64 == 63 {
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+        None
+    }
+
+    /// The file, opened anew: a job may close descriptors that it does not know, and their numbers go to others.
+    fn file(&self) -> io::Result<std::os::fd::OwnedFd> {
+        sys::open(self.path.as_c_str(), libc::O_RDWR)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn name_id(&self, bytes: &[u8], hash: u64) -> u32 {
+        // SAFETY: the segment stays mapped; the strings follow the directory.
+        let (header, strings) = unsafe { (self.header.as_ref(), self.header.cast::<u8>().add(STRINGS_OFFSET)) };
+        let id = self.lock().and_then(|locked| {
+            let reserve = |offset, len| sys::reserve(&self.file()?, offset, len);
+            // SAFETY: the lock is held, so this is the only reference to the table.
+            let names = unsafe { &mut *locked.process.names.get() };
+            names.id(header, strings, bytes, hash, &reserve)
+        });
+        id.unwrap_or_else(|| {
+            header.names_lost.fetch_add(1, Ordering::Relaxed);
+            0
+        })
+    }
+
+    fn entry(&self, index: u32) -> Option<&Entry> {
+        if index as usize >= MAX_RINGS {
+            return None;
+        }
+        // SAFETY: the directory follows the header and has MAX_RINGS entries.
+        Some(unsafe { &*self.header.cast::<u8>().add(HEADER_BYTES).cast::<Entry>().add(index as usize).as_ptr() })
+    }
+
+    /// A ring of this many slots: one that is free, else a new one.
+    fn take_ring(&self, slots: u64, thread_serial: u64) -> Option<(&Entry, NonNull<u8>, usize)> {
+        let _locked = self.lock()?;
+        // SAFETY: as in `is_active`.
+        let header = unsafe { self.header.as_ref() };
+        let used = header.rings.load(Ordering::Relaxed);
+        let mapped = RING_HEADER_BYTES + (slots as usize) * size_of::<Record>();
+        let file = self.file().ok()?;
+        let free = (0..used).filter_map(|index| self.entry(index)).find(|entry| {
+            entry.state.load(Ordering::Acquire) == RING_FREE && entry.slots.load(Ordering::Relaxed) == slots
+        });
+        let entry = match free {
+            Some(entry) => entry,
+            None => {
+                let entry = self.entry(used)?;
+                if (used as usize * ENTRY_BYTES).is_multiple_of(DIRECTORY_STEP) {
+                    sys::reserve(&file, (HEADER_BYTES + used as usize * ENTRY_BYTES) as u64, DIRECTORY_STEP as u64)
+                        .ok()?;
+                }
+                let offset = header.file_end.load(Ordering::Relaxed);
+                let end = offset + mapped as u64;
+                if end - RINGS_OFFSET as u64 > header.budget_bytes.load(Ordering::Relaxed) {
+                    return None;
+                }
+                sys::reserve(&file, offset, mapped as u64).ok()?;
+                header.file_end.store(end, Ordering::Relaxed);
+                entry.offset.store(offset, Ordering::Relaxed);
+                entry.slots.store(slots, Ordering::Relaxed);
+                entry
+            }
+        };
+        let base = sys::map(&file, entry.offset.load(Ordering::Relaxed), mapped).ok();
+        if let Some(base) = base {
+            // SAFETY: the ring was just mapped; its header is atomics.
+            let ring = unsafe { base.cast::<RingHeader>().as_ref() };
+            ring.head.store(0, Ordering::Relaxed);
+            ring.tail.store(0, Ordering::Relaxed);
+            ring.dropped.store(0, Ordering::Relaxed);
+            let serial = header.serial.fetch_add(1, Ordering::Relaxed) + 1;
+            entry.tid.store(sys::thread_id(), Ordering::Relaxed);
+            entry.serial.store(serial, Ordering::Relaxed);
+            entry.thread_serial.store(if thread_serial == 0 { serial } else { thread_serial }, Ordering::Relaxed);
+            let name = sys::thread_name();
+            for (place, half) in entry.name.iter().zip(name.chunks_exact(8)) {
+                let mut word = [0u8; 8];
+                word.copy_from_slice(half);
+                place.store(u64::from_le_bytes(word), Ordering::Relaxed);
+            }
+            entry.state.store(RING_LIVE, Ordering::Release);
+        }
+        if free.is_none() {
+            // Even a ring that could not be mapped has its place in the file now; another thread may take it.
+            header.rings.store(used + 1, Ordering::Release);
+        }
+        // A thread that starts is a good moment for another reading of the clocks.
+        store_anchor(&header.last_anchor, self.clock);
+        base.map(|base| (entry, base, mapped))
+    }
+}
+
+/// Bytes of the directory that get storage at a time.
+const DIRECTORY_STEP: usize = 64 << 10;
+
+/// Whether recording starts at once: `GAPLESS_START=off` waits for the recorder, `GAPLESS_RING_POLICY=overwrite` keeps
+/// the newest records of a full ring instead of the oldest.
+fn initial_control() -> u32 {
+    let mut control = CONTROL_ON;
+    if std::env::var_os("GAPLESS_START").is_some_and(|value| value == "off") {
+        control = 0;
+    }
+    if std::env::var_os("GAPLESS_RING_POLICY").is_some_and(|value| value == "overwrite") {
+        control |= CONTROL_OVERWRITE;
+    }
+    control
+}
+
+struct Locked<'a> {
+    process: &'a Process,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.process.locked.store(false, Ordering::Release);
+    }
+}
+
+impl Thread {
+    fn make(process: &'static Process) -> Option<NonNull<Thread>> {
+        // SAFETY: as in `is_active`.
+        let header = unsafe { process.header.as_ref() };
+        let many = header.rings.load(Ordering::Relaxed) >= MANY_RINGS;
+        let overwriting = header.control.load(Ordering::Relaxed) & CONTROL_OVERWRITE != 0;
+        let slots = match (many, overwriting) {
+            (true, _) => FIRST_SLOTS_OF_MANY,
+            (false, true) => FIRST_SLOTS_OVERWRITING,
+            (false, false) => FIRST_SLOTS,
+        };
+        let (entry, base, mapped) =
+            process.take_ring(slots, 0).or_else(|| process.take_ring(FIRST_SLOTS_OF_MANY, 0))?;
+        let memory: NonNull<Thread> = sys::map_private(size_of::<Thread>()).ok()?.cast();
+        // SAFETY: the memory is large enough, aligned to a page, and nobody else's. The ring's slots follow its header.
+        unsafe {
+            memory.write(Thread {
+                slots: base.add(RING_HEADER_BYTES).cast().as_ptr(),
+                ring: base.cast().as_ptr(),
+                capacity: entry.slots.load(Ordering::Relaxed),
+                head: 0,
+                tail: 0,
+                open: 0,
+                lost: 0,
+                control: &header.control,
+                process,
+                clock: process.clock,
+                generation: process.generation,
+                entry,
+                mapped,
+                thread_serial: entry.thread_serial.load(Ordering::Relaxed),
+                cache: [Cached { hash: 0, id: 0 }; CACHE_PLACES],
+            });
+        }
+        Some(memory)
+    }
+
+    /// The number of a name.
+    #[inline(always)]
+    pub fn name(&mut self, bytes: &[u8]) -> u32 {
+        let hash = names::hash(bytes);
+        let index = hash as usize & (CACHE_PLACES - 1);
+        // The index is masked to the table's size, so the check folds away.
+        if let Some(cached) = self.cache.get(index)
+            && cached.hash == hash
+        {
+            return cached.id as u32;
+        }
+        // SAFETY: processes are never freed.
+        let id = unsafe { &*self.process }.name_id(bytes, hash);
+        if id != 0
+            && let Some(cached) = self.cache.get_mut(index)
+        {
+            *cached = Cached { hash, id: u64::from(id) };
+        }
+        id
+    }
+
+    /// The number of a C string; 0 for null.
+    ///
+    /// # Safety
+    /// `text` is null or points to a NUL-terminated string.
+    #[inline(always)]
+    pub unsafe fn c_name(&mut self, text: *const libc::c_char) -> u32 {
+        if text.is_null() {
+            return 0;
+        }
+        // SAFETY: by this function's own contract.
+        self.name(unsafe { CStr::from_ptr(text) }.to_bytes())
+    }
+
+    /// The number of a registered name.
+    #[inline(always)]
+    pub fn registered(&mut self, name: &Registered) -> u32 {
+        let generation = self.generation;
+        name.id(generation, |bytes| self.name(bytes))
+    }
+
+    /// Ranges of this thread that are open now, recorded or lost.
+    #[inline(always)]
+    pub fn depth(&self) -> u64 {
+        self.open + self.lost
+    }
+
+    /// A range begins. `record.ticks` is filled here.
+    #[inline(always)]
+    pub fn push(&mut self, record: Record) {
+        self.push_with(record, &[]);
+    }
+
+    /// A range begins, with slots that belong to its record.
+    #[inline(always)]
+    pub fn push_with(&mut self, record: Record, extra: &[Record]) {
+        // Room for this begin, its end, and the ends of all that is open.
+        let slots = 1 + extra.len() as u64;
+        if self.lost > 0 || !self.has_room(slots + 1 + self.open) {
+            self.lost += 1;
+            self.drop_one();
+            return;
+        }
+        self.open += 1;
+        self.write(record, extra);
+    }
+
+    /// The innermost range ends.
+    #[inline(always)]
+    pub fn pop(&mut self) {
+        if self.lost > 0 {
+            self.lost -= 1;
+            return;
+        }
+        // An end without a begin is from before recording, or from before a fork: it says something, so it goes in,
+        // but has no room kept for it.
+        if self.open > 0 {
+            self.open -= 1;
+        } else if !self.has_room(1) {
+            self.drop_one();
+            return;
+        }
+        self.write(Record { kind: Kind::Pop as u8, ..Record::default() }, &[]);
+    }
+
+    /// Anything that is not the begin or end of a nested range.
+    #[inline(always)]
+    pub fn put(&mut self, record: Record, extra: &[Record]) {
+        if !self.has_room(1 + extra.len() as u64 + self.open) {
+            self.drop_one();
+            return;
+        }
+        self.write(record, extra);
+    }
+
+    /// A record with bytes that belong to it, at most 255 slots of them (8,160 bytes); the rest is cut.
+    pub fn put_bytes(&mut self, record: Record, bytes: &[u8]) {
+        let mut slots = [Record::default(); MAX_EXTRA];
+        let kept = bytes.get(..MAX_EXTRA * size_of::<Record>()).unwrap_or(bytes);
+        // SAFETY: the slots are at least as long as `kept`, and any bytes are a valid record.
+        unsafe { std::ptr::copy_nonoverlapping(kept.as_ptr(), slots.as_mut_ptr().cast::<u8>(), kept.len()) };
+        let used = kept.len().div_ceil(size_of::<Record>());
+        let record = Record { payload: kept.len() as u64, ..record };
+        self.put(record, slots.get(..used).unwrap_or_default());
+    }
+
+    #[inline(always)]
+    fn has_room(&mut self, slots: u64) -> bool {
+        self.head + slots <= self.tail + self.capacity || self.make_room(slots)
+    }
+
+    #[inline(always)]
+    fn write(&mut self, record: Record, extra: &[Record]) {
+        let mask = self.capacity - 1;
+        let record = Record { ticks: self.clock.ticks(), extra: extra.len() as u8, flags: RECORD_MARK, ..record };
+        // SAFETY: the masked index lies within the ring, which stays mapped while this writer lives. In overwriting
+        // mode the reader may look at a slot that is being written; it throws such slots away.
+        unsafe {
+            self.slots.add((self.head & mask) as usize).write(record);
+            for (index, slot) in extra.iter().enumerate() {
+                self.slots.add(((self.head + 1 + index as u64) & mask) as usize).write(*slot);
+            }
+            self.head += 1 + extra.len() as u64;
+            (*self.ring).head.store(self.head, Ordering::Release);
+        }
+    }
+
+    /// Room for this many slots where the last look at the reader's position said there is none.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, slots: u64) -> bool {
+        // SAFETY: the ring stays mapped while this writer lives.
+        let (control, tail) =
+            unsafe { ((*self.control).load(Ordering::Relaxed), (*self.ring).tail.load(Ordering::Acquire)) };
+        if control & CONTROL_OVERWRITE != 0 {
+            // The oldest records go. What is read and what is lost is the reader's to find out.
+            if slots > self.capacity {
+                return false;
+            }
+            self.tail = self.tail.max(tail).max((self.head + slots).saturating_sub(self.capacity));
+            return true;
+        }
+        // A job can only harm itself by writing nonsense here, but not make us run past the ring.
+        self.tail = tail.min(self.head);
+        if self.head + slots <= self.tail + self.capacity {
+            // The reader keeps up only just: a larger ring now costs less than records lost in the next burst.
+            if self.head - self.tail < self.capacity / 2 {
+                return true;
+            }
+            self.grow(slots);
+            return self.head + slots <= self.tail + self.capacity;
+        }
+        self.grow(slots)
+    }
+
+    /// Goes on in a larger ring. The old one is closed and read to its end before the new one.
+    fn grow(&mut self, slots: u64) -> bool {
+        let wanted = (self.capacity * GROWTH).max(slots.next_power_of_two());
+        if wanted > MAX_SLOTS {
+            return false;
+        }
+        // SAFETY: processes are never freed.
+        let process = unsafe { &*self.process };
+        let Some((entry, base, mapped)) = process.take_ring(wanted, self.thread_serial) else { return false };
+        self.close();
+        // SAFETY: the ring was just mapped with these slots behind its header.
+        unsafe {
+            self.ring = base.cast().as_ptr();
+            self.slots = base.add(RING_HEADER_BYTES).cast().as_ptr();
+        }
+        self.entry = entry;
+        self.mapped = mapped;
+        self.capacity = entry.slots.load(Ordering::Relaxed);
+        self.head = 0;
+        self.tail = 0;
+        true
+    }
+
+    fn close(&mut self) {
+        // SAFETY: entry and ring are mapped; the ring is not used after this.
+        unsafe {
+            fence(Ordering::Release);
+            (*self.entry).state.store(RING_CLOSED, Ordering::Release);
+            if let Some(ring) = NonNull::new(self.ring.cast::<u8>()) {
+                sys::unmap(ring, self.mapped);
+            }
+        }
+    }
+
+    #[cold]
+    fn drop_one(&self) {
+        // SAFETY: the ring stays mapped while this writer lives.
+        unsafe { (*self.ring).dropped.fetch_add(1, Ordering::Relaxed) };
+    }
+
+    #[cold]
+    fn forget_open(&mut self) {
+        // The ends come while recording is off and are not written; the recorder closes these ranges at the stop.
+        self.open = 0;
+        self.lost = 0;
+    }
+}
