@@ -83,6 +83,8 @@ struct Ring {
     slots: u64,
     /// Where this reader is.
     position: u64,
+    /// Whether the thread had closed the ring before this reader read it to its end.
+    is_done: bool,
     /// Drops already reported.
     dropped: u64,
 }
@@ -110,6 +112,8 @@ pub struct SegmentReader {
     /// Rings by place in the directory.
     rings: Vec<Option<Ring>>,
     scratch: Vec<Record>,
+    /// Positions that another reader reached, by serial.
+    resume_at: std::collections::BTreeMap<u64, u64>,
 }
 
 // SAFETY: the mappings are shared memory that any thread may read.
@@ -144,6 +148,7 @@ impl SegmentReader {
             clock: ClockKind::Monotonic,
             rings: Vec::new(),
             scratch: Vec::new(),
+            resume_at: Default::default(),
         };
         let header = reader.header();
         match header.magic.load(Ordering::Acquire) {
@@ -219,7 +224,7 @@ impl SegmentReader {
     }
 
     /// Hands over what was written since the last call, thread by thread in the order in which their rings were opened.
-    /// Rings whose thread has ended are freed for others once they are read.
+    /// The room is given back to the threads by [`commit`](Self::commit), once what was handed over is safe.
     ///
     /// A record and its extra slots are never torn apart.
     pub fn drain(&mut self, sink: &mut dyn FnMut(Batch<'_>)) -> Drained {
@@ -305,9 +310,8 @@ impl SegmentReader {
             scratch.drain(..first);
         }
         ring.position = head;
-        if !overwriting {
-            ring.header().tail.store(head, Ordering::Release);
-        }
+        // In overwriting mode a closed ring stays, so that a later dump still shows its thread.
+        ring.is_done = state == RING_CLOSED && !overwriting;
         let dropped = ring.header().dropped.load(Ordering::Relaxed);
         lost += dropped.saturating_sub(ring.dropped);
         ring.dropped = dropped;
@@ -322,13 +326,33 @@ impl SegmentReader {
             done.lost += lost;
             sink(Batch { thread, name: &name, slots: scratch, lost });
         }
-        // In overwriting mode a closed ring stays, so that a later dump still shows its thread.
-        if state == RING_CLOSED && !overwriting {
-            entry.state.store(RING_FREE, Ordering::Release);
-            if let Some(place) = self.rings.get_mut(index) {
-                *place = None;
+    }
+
+    /// Tells the threads that what was handed over needs no more room, and frees rings whose thread has ended.
+    pub fn commit(&mut self) {
+        let overwriting = self.header().control.load(Ordering::Relaxed) & CONTROL_OVERWRITE != 0;
+        for index in 0..self.rings.len() {
+            let Some(ring) = self.rings.get(index).and_then(|ring| ring.as_ref()) else { continue };
+            if !overwriting {
+                ring.header().tail.store(ring.position, Ordering::Release);
+            }
+            if ring.is_done {
+                self.entry(index).state.store(RING_FREE, Ordering::Release);
+                if let Some(place) = self.rings.get_mut(index) {
+                    *place = None;
+                }
             }
         }
+    }
+
+    /// How far each ring that is in use is read: serial and position.
+    pub fn positions(&self) -> Vec<(u64, u64)> {
+        self.rings.iter().flatten().map(|ring| (ring.serial, ring.position)).collect()
+    }
+
+    /// Goes on where another reader was when it said these [`positions`](Self::positions).
+    pub fn resume(&mut self, positions: &[(u64, u64)]) {
+        self.resume_at = positions.iter().copied().collect();
     }
 
     fn map_ring(&self, index: usize, serial: u64) -> Option<Ring> {
@@ -344,7 +368,12 @@ impl SegmentReader {
             return None;
         }
         let base = sys::map(&self.file, offset, mapped).ok()?;
-        Some(Ring { serial, base, mapped, slots, position: 0, dropped: 0 })
+        let mut ring = Ring { serial, base, mapped, slots, position: 0, is_done: false, dropped: 0 };
+        // What lies before the tail was given back by a reader before this one; what it had read beyond, it says itself.
+        let tail = ring.header().tail.load(Ordering::Acquire);
+        let head = ring.header().head.load(Ordering::Acquire);
+        ring.position = tail.max(self.resume_at.get(&serial).copied().unwrap_or(0)).min(head);
+        Some(ring)
     }
 }
 

@@ -1,0 +1,224 @@
+//! One process: a header, then its threads.
+
+use gapless_ring::ThreadInstance;
+use gapless_ring::layout::Record;
+use perfetto_proto::field::{packet, trace};
+use perfetto_proto::wire::Writer;
+use rustc_hash::FxHashMap;
+
+use super::POSITION_FIELD;
+use super::lanes::Lanes;
+use super::thread::{Shared, ThreadCounts, ThreadEncoder, process_uuid};
+use crate::clock_map::ClockMap;
+
+/// Where the strings of a segment come from.
+pub trait Strings {
+    /// The string with this number.
+    fn get(&self, id: u32) -> Option<String>;
+}
+
+impl Strings for gapless_ring::SegmentReader {
+    fn get(&self, id: u32) -> Option<String> {
+        self.string(id)
+    }
+}
+
+/// What the header of a process's trace says.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessHeader {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since boot.
+    pub start_time: u64,
+    /// What the process is called.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Further facts: text by key, `gapless.rank` and the like.
+    pub attributes: Vec<(String, String)>,
+    /// The three clocks at one moment, in ns: Unix time, monotonic, boot time.
+    pub clocks_ns: [u64; 3],
+}
+
+/// Encodes one process.
+#[derive(Debug)]
+pub struct ProcessEncoder {
+    pid: u32,
+    start_time: u64,
+    first_sequence: u64,
+    threads: FxHashMap<ThreadInstance, ThreadEncoder>,
+    /// In the order in which they were first seen.
+    order: Vec<ThreadInstance>,
+    lanes: Lanes,
+    declared: FxHashMap<u64, ()>,
+    facts: Vec<(String, String)>,
+}
+
+/// The sequence of headers.
+const HEADER_SEQUENCE: u64 = 1;
+
+impl ProcessEncoder {
+    /// An encoder whose threads take sequences from `first_sequence` on (at least 2): a file that is taken up again
+    /// must not go on in sequences whose state is not known.
+    pub fn new(pid: u32, start_time: u64, first_sequence: u64) -> ProcessEncoder {
+        ProcessEncoder {
+            pid,
+            start_time,
+            first_sequence: first_sequence.max(HEADER_SEQUENCE + 1),
+            threads: FxHashMap::default(),
+            order: Vec::new(),
+            lanes: Lanes::default(),
+            declared: FxHashMap::default(),
+            facts: Vec::new(),
+        }
+    }
+
+    /// Writes what begins the file.
+    pub fn header(&self, header: &ProcessHeader, out: &mut Writer) {
+        out.message(trace::PACKET, |out| {
+            out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
+            out.uint(packet::SEQUENCE_FLAGS, 1);
+            out.message(packet::CLOCK_SNAPSHOT, |out| {
+                // Perfetto's numbers: 1 Unix time, 3 monotonic, 6 boot time.
+                for (clock, ns) in [1u64, 3, 6].into_iter().zip(header.clocks_ns) {
+                    out.message(1, |out| {
+                        out.uint(1, clock);
+                        out.uint(2, ns);
+                    });
+                }
+                out.uint(2, 1);
+            });
+        });
+        out.message(trace::PACKET, |out| {
+            out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
+            out.message(packet::TRACE_ATTRIBUTES, |out| {
+                for (key, value) in &header.attributes {
+                    out.message(1, |out| {
+                        out.string(1, key);
+                        out.string(3, value);
+                    });
+                }
+            });
+        });
+        out.message(trace::PACKET, |out| {
+            out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
+            out.message(packet::TRACK_DESCRIPTOR, |out| {
+                out.uint(1, process_uuid(self.pid));
+                out.message(3, |out| {
+                    out.uint(1, u64::from(self.pid));
+                    for word in &header.command {
+                        out.string(2, word);
+                    }
+                    out.string(6, &header.name);
+                });
+            });
+        });
+    }
+
+    /// Writes records of a thread, each followed by its extra slots.
+    pub fn encode(
+        &mut self,
+        instance: ThreadInstance,
+        name: &str,
+        slots: &[Record],
+        lost: u64,
+        clock: &ClockMap,
+        strings: &dyn Strings,
+        out: &mut Writer,
+    ) {
+        let next = self.first_sequence + self.order.len() as u64;
+        let thread = match self.threads.entry(instance) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                self.order.push(instance);
+                entry.insert(ThreadEncoder::new(next, self.pid, self.start_time, instance, name))
+            }
+        };
+        thread.counts.lost += lost;
+        let mut shared = Shared {
+            strings,
+            clock,
+            lanes: &mut self.lanes,
+            declared: &mut self.declared,
+            facts: &mut self.facts,
+            pid: self.pid,
+        };
+        thread.encode(&mut shared, out, slots);
+    }
+
+    /// Says how far the rings are read: for each ring its serial and position.
+    pub fn positions(&self, positions: &[(u64, u64)], out: &mut Writer) {
+        out.message(trace::PACKET, |out| {
+            out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
+            for &(serial, position) in positions {
+                out.message(POSITION_FIELD, |out| {
+                    out.uint(1, serial);
+                    out.uint(2, position);
+                });
+            }
+        });
+    }
+
+    /// Writes what was held back for arguments that did not come.
+    pub fn flush(&mut self, clock: &ClockMap, strings: &dyn Strings, out: &mut Writer) {
+        self.each(clock, strings, |thread, shared| thread.flush(shared, out));
+    }
+
+    /// Ends what has no end of its own: the last step of each thread.
+    pub fn finish(&mut self, clock: &ClockMap, strings: &dyn Strings, out: &mut Writer) {
+        self.each(clock, strings, |thread, shared| thread.finish(shared, out));
+    }
+
+    /// Makes what follows readable without what came before.
+    pub fn restart(&mut self, clock: &ClockMap, strings: &dyn Strings, out: &mut Writer) {
+        self.declared.clear();
+        self.each(clock, strings, |thread, shared| thread.restart(shared, out));
+    }
+
+    fn each(
+        &mut self,
+        clock: &ClockMap,
+        strings: &dyn Strings,
+        mut act: impl FnMut(&mut ThreadEncoder, &mut Shared<'_>),
+    ) {
+        for instance in &self.order {
+            let Some(thread) = self.threads.get_mut(instance) else { continue };
+            let mut shared = Shared {
+                strings,
+                clock,
+                lanes: &mut self.lanes,
+                declared: &mut self.declared,
+                facts: &mut self.facts,
+                pid: self.pid,
+            };
+            act(thread, &mut shared);
+        }
+    }
+
+    /// What was written so far, all threads together.
+    pub fn counts(&self) -> ThreadCounts {
+        let mut sum = ThreadCounts { ends_without_begin: self.lanes.unmatched(), ..ThreadCounts::default() };
+        for thread in self.threads.values() {
+            sum.events += thread.counts.events;
+            sum.ends_without_begin += thread.counts.ends_without_begin;
+            sum.lost += thread.counts.lost;
+            sum.unknown += thread.counts.unknown;
+        }
+        sum
+    }
+
+    /// Threads seen.
+    pub fn thread_count(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Ranges that are open now, all threads together.
+    pub fn open_ranges(&self) -> usize {
+        self.threads.values().map(ThreadEncoder::depth).sum()
+    }
+
+    /// Facts that the process told, in order.
+    pub fn facts(&self) -> &[(String, String)] {
+        &self.facts
+    }
+}
