@@ -16,7 +16,7 @@ pub struct ClockMap {
     anchors: Vec<(u64, u64)>,
 }
 
-/// Anchors closer than this replace each other: over shorter spans the jitter of a reading shows in the rate.
+/// Spans between anchors grow to this: over shorter ones the jitter of a reading shows in the rate.
 const LEAST_SPAN_NS: u64 = 1_000_000_000;
 
 impl ClockMap {
@@ -33,13 +33,20 @@ impl ClockMap {
 
     /// Adds a reading. Times that were converted before it stay as they are.
     pub fn add(&mut self, anchor: Anchor) {
-        let Some(&(last_ticks, last_ns)) = self.anchors.last() else { return };
-        if anchor.ticks > last_ticks && anchor.monotonic_ns >= last_ns + LEAST_SPAN_NS {
-            self.anchors.push((anchor.ticks, anchor.monotonic_ns));
-            // The newest few suffice: records are converted soon after they are written.
-            if self.anchors.len() > 64 {
-                self.anchors.remove(1);
-            }
+        let Some(&(last_ticks, _)) = self.anchors.last() else { return };
+        if anchor.ticks <= last_ticks {
+            return;
+        }
+        let reading = (anchor.ticks, anchor.monotonic_ns);
+        // A span that is still short grows; one that is long enough stays, and the next begins.
+        let before_last = self.anchors.len().checked_sub(2).and_then(|index| self.anchors.get(index).copied());
+        match (before_last, self.anchors.last_mut()) {
+            (Some((_, from_ns)), Some(last)) if last.1 < from_ns + LEAST_SPAN_NS => *last = reading,
+            _ => self.anchors.push(reading),
+        }
+        // The newest few suffice: records are converted soon after they are written.
+        if self.anchors.len() > 64 {
+            self.anchors.remove(0);
         }
     }
 

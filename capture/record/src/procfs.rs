@@ -1,13 +1,12 @@
 //! What the kernel says of a process.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Variables that say where a process stands in its job, in the order of trust: torchrun, then the MPI launchers, then
 /// Slurm, whose variables are also set where one task starts many ranks.
-const RANK: [&str; 6] = ["RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID"];
-const WORLD_SIZE: [&str; 5] =
-    ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS"];
+const RANK: [&str; 6] =
+    ["RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID"];
+const WORLD_SIZE: [&str; 5] = ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS"];
 const LOCAL_RANK: [&str; 5] =
     ["LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"];
 
@@ -26,22 +25,28 @@ pub struct ProcessFacts {
     pub rank_source: Option<&'static str>,
 }
 
-/// Reads what `/proc/PID` says; what cannot be read is left out.
-pub fn facts(pid: u32) -> ProcessFacts {
-    let command = strings(pid, "cmdline");
-    let variables: BTreeMap<String, String> = strings(pid, "environ")
-        .into_iter()
-        .filter_map(|entry| entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
+/// What a process said of itself when its segment was made.
+pub fn facts(reader: &gapless_ring::SegmentReader) -> ProcessFacts {
+    let text = |id: &std::sync::atomic::AtomicU32| {
+        reader.string(id.load(std::sync::atomic::Ordering::Relaxed)).unwrap_or_default()
+    };
+    let variables = text(&reader.header().variables);
+    let variables = variables
+        .lines()
+        .filter_map(|line| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
         .collect();
     let mut facts = facts_of(&variables);
-    facts.command = command;
+    facts.command =
+        text(&reader.header().command).split('\0').filter(|word| !word.is_empty()).map(str::to_owned).collect();
     facts
 }
 
 /// What a process's variables say.
 pub fn facts_of(variables: &BTreeMap<String, String>) -> ProcessFacts {
     let number = |names: &[&'static str]| {
-        names.iter().find_map(|&name| variables.get(name).and_then(|text| text.trim().parse::<u32>().ok()).map(|n| (name, n)))
+        names
+            .iter()
+            .find_map(|&name| variables.get(name).and_then(|text| text.trim().parse::<u32>().ok()).map(|n| (name, n)))
     };
     let rank = number(&RANK);
     ProcessFacts {
@@ -51,15 +56,6 @@ pub fn facts_of(variables: &BTreeMap<String, String>) -> ProcessFacts {
         local_rank: number(&LOCAL_RANK).map(|(_, rank)| rank),
         rank_source: rank.map(|(name, _)| name),
     }
-}
-
-fn strings(pid: u32, file: &str) -> Vec<String> {
-    let bytes = std::fs::read(PathBuf::from(format!("/proc/{pid}/{file}"))).unwrap_or_default();
-    bytes
-        .split(|&byte| byte == 0)
-        .filter(|part| !part.is_empty())
-        .map(|part| String::from_utf8_lossy(part).into_owned())
-        .collect()
 }
 
 /// State and start time (in clock ticks since boot) of a process; `None` where there is none.
@@ -98,10 +94,15 @@ mod tests {
         let variables = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
         };
-        let torchrun = facts_of(&variables(&[("SLURM_PROCID", "0"), ("RANK", "3"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "3")]));
+        let torchrun =
+            facts_of(&variables(&[("SLURM_PROCID", "0"), ("RANK", "3"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "3")]));
         assert_eq!((torchrun.rank, torchrun.world_size, torchrun.local_rank), (Some(3), Some(8), Some(3)));
         assert_eq!(torchrun.rank_source, Some("RANK"));
-        let mpi = facts_of(&variables(&[("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_SIZE", "4"), ("SLURM_PROCID", "0")]));
+        let mpi = facts_of(&variables(&[
+            ("OMPI_COMM_WORLD_RANK", "2"),
+            ("OMPI_COMM_WORLD_SIZE", "4"),
+            ("SLURM_PROCID", "0"),
+        ]));
         assert_eq!((mpi.rank, mpi.world_size), (Some(2), Some(4)));
         assert_eq!(facts_of(&variables(&[("RANK", "high")])).rank, None);
     }
@@ -112,6 +113,5 @@ mod tests {
         let start = state(pid).map(|(_, start)| start);
         assert!(start.is_some_and(|start| is_running(pid, start) && !is_running(pid, start + 1)));
         assert!(!is_running(u32::MAX - 1, 0));
-        assert!(!facts(pid).command.is_empty());
     }
 }

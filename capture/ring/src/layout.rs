@@ -68,9 +68,35 @@ pub struct Header {
     pub first_anchor: [AtomicU64; 4],
     /// The same, last taken by the process.
     pub last_anchor: [AtomicU64; 4],
+    /// String id of the program and its arguments, joined by zero bytes; 0 where it could not be kept.
+    pub command: AtomicU32,
+    /// String id of the variables that say where the process stands in its job, `NAME=value` joined by line breaks.
+    pub variables: AtomicU32,
     /// Increases with each ring, so that the rings of a thread can be put in order.
     pub serial: AtomicU64,
 }
+
+/// Variables that say where a process stands in its job.
+pub const JOB_VARIABLES: [&str; 18] = [
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "OMPI_COMM_WORLD_SIZE",
+    "OMPI_COMM_WORLD_LOCAL_RANK",
+    "PMIX_RANK",
+    "PMI_RANK",
+    "PMI_SIZE",
+    "MPI_LOCALRANKID",
+    "MV2_COMM_WORLD_RANK",
+    "MV2_COMM_WORLD_SIZE",
+    "MV2_COMM_WORLD_LOCAL_RANK",
+    "SLURM_PROCID",
+    "SLURM_NTASKS",
+    "SLURM_LOCALID",
+    "SLURM_JOB_ID",
+    "TORCHELASTIC_RUN_ID",
+];
 
 /// Recording is on.
 pub const CONTROL_ON: u32 = 1;

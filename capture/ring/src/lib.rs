@@ -24,4 +24,4 @@ pub mod writer;
 
 pub use clock::{Anchor, ClockKind};
 pub use layout::{Class, Kind, Record};
-pub use reader::{Batch, SegmentReader, ThreadInstance};
+pub use reader::{Batch, SegmentReader, SegmentStrings, ThreadInstance};

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Anchor, ClockKind};
@@ -103,11 +104,59 @@ impl Ring {
     }
 }
 
+/// Header, directory and strings of a segment, mapped.
+struct Mapping(NonNull<u8>);
+
+// SAFETY: shared memory that any thread may read; all that is written through it is atomic.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `SegmentReader::open` and used by nobody after this.
+        unsafe { sys::unmap(self.0, RINGS_OFFSET) };
+    }
+}
+
+impl Mapping {
+    fn header(&self) -> &Header {
+        // SAFETY: the mapping begins with the header and lives as long as `self`.
+        unsafe { self.0.cast::<Header>().as_ref() }
+    }
+}
+
+/// The strings of a segment, for whoever needs them while the reader hands over records.
+#[derive(Clone)]
+pub struct SegmentStrings(Arc<Mapping>);
+
+impl SegmentStrings {
+    /// The string with this number; `None` for 0 and for numbers that no string has.
+    pub fn get(&self, id: u32) -> Option<String> {
+        let published = self.0.header().strings_len.load(Ordering::Acquire).min(STRINGS_BYTES as u64);
+        let at = u64::from(id) * 8;
+        if id == 0 || at + 4 > published {
+            return None;
+        }
+        // SAFETY: `at + 4` lies in the mapped area of strings; the writer does not change what is published, and a
+        // hostile one can only give other bytes.
+        let bytes = unsafe {
+            let start = self.0.0.add(STRINGS_OFFSET + at as usize);
+            let len = start.cast::<u32>().read_volatile() as u64;
+            if len > MAX_STRING_BYTES as u64 || at + 4 + len > published {
+                return None;
+            }
+            std::slice::from_raw_parts(start.add(4).as_ptr(), len as usize)
+        };
+        Some(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
 /// Reads one segment.
 pub struct SegmentReader {
     path: PathBuf,
     file: std::os::fd::OwnedFd,
-    base: NonNull<u8>,
+    base: Arc<Mapping>,
     clock: ClockKind,
     /// Rings by place in the directory.
     rings: Vec<Option<Ring>>,
@@ -117,14 +166,7 @@ pub struct SegmentReader {
 }
 
 // SAFETY: the mappings are shared memory that any thread may read.
-unsafe impl Send for SegmentReader {}
-
-impl Drop for SegmentReader {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `open` and used by nobody after this.
-        unsafe { sys::unmap(self.base, RINGS_OFFSET) };
-    }
-}
+unsafe impl Send for Ring {}
 
 impl SegmentReader {
     /// Opens a segment.
@@ -140,7 +182,7 @@ impl SegmentReader {
         if sys::file_len(&file).map_err(io_error)? < RINGS_OFFSET as u64 {
             return Err(SegmentError::Unfinished(owned()));
         }
-        let base = sys::map(&file, 0, RINGS_OFFSET).map_err(io_error)?;
+        let base = Arc::new(Mapping(sys::map(&file, 0, RINGS_OFFSET).map_err(io_error)?));
         let mut reader = SegmentReader {
             path: owned(),
             file,
@@ -167,8 +209,7 @@ impl SegmentReader {
 
     /// The header, for its plain numbers.
     pub fn header(&self) -> &Header {
-        // SAFETY: the mapping begins with the header and lives as long as `self`.
-        unsafe { self.base.cast::<Header>().as_ref() }
+        self.base.header()
     }
 
     /// Where the segment lies.
@@ -205,22 +246,12 @@ impl SegmentReader {
 
     /// The string with this number; `None` for 0 and for numbers that no string has.
     pub fn string(&self, id: u32) -> Option<String> {
-        let published = self.header().strings_len.load(Ordering::Acquire).min(STRINGS_BYTES as u64);
-        let at = u64::from(id) * 8;
-        if id == 0 || at + 4 > published {
-            return None;
-        }
-        // SAFETY: `at + 4` lies in the mapped area of strings; the writer does not change what is published, and a
-        // hostile one can only give other bytes.
-        let bytes = unsafe {
-            let start = self.base.add(STRINGS_OFFSET + at as usize);
-            let len = start.cast::<u32>().read_volatile() as u64;
-            if len > MAX_STRING_BYTES as u64 || at + 4 + len > published {
-                return None;
-            }
-            std::slice::from_raw_parts(start.add(4).as_ptr(), len as usize)
-        };
-        Some(String::from_utf8_lossy(bytes).into_owned())
+        SegmentStrings(Arc::clone(&self.base)).get(id)
+    }
+
+    /// The strings, to be asked while records are handed over.
+    pub fn strings(&self) -> SegmentStrings {
+        SegmentStrings(Arc::clone(&self.base))
     }
 
     /// Hands over what was written since the last call, thread by thread in the order in which their rings were opened.
@@ -255,7 +286,7 @@ impl SegmentReader {
     fn entry(&self, index: usize) -> &Entry {
         debug_assert!(index < MAX_RINGS);
         // SAFETY: the directory follows the header, and `index` is below its length.
-        unsafe { &*self.base.add(HEADER_BYTES).cast::<Entry>().add(index).as_ptr() }
+        unsafe { &*self.base.0.add(HEADER_BYTES).cast::<Entry>().add(index).as_ptr() }
     }
 
     fn drain_ring(

@@ -313,16 +313,29 @@ impl Process {
             header.control.store(control, Ordering::Relaxed);
             store_anchor(&header.first_anchor, clock);
             store_anchor(&header.last_anchor, clock);
-            header.magic.store(MAGIC, Ordering::Release);
         }
-        Some(Process {
+        let process = Process {
             header,
             path,
             clock,
             generation: GENERATION.load(Ordering::Relaxed),
             locked: AtomicBool::new(false),
             names: std::cell::UnsafeCell::new(Names::new().ok()?),
-        })
+        };
+        // SAFETY: as above. What the process is stands here and not only in /proc: it may be gone in a moment.
+        let header = unsafe { header.as_ref() };
+        let command = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+        header.command.store(process.name_id(&command, names::hash(&command)), Ordering::Relaxed);
+        let variables: Vec<String> = JOB_VARIABLES
+            .iter()
+            .filter_map(|name| std::env::var(name).ok().map(|value| format!("{name}={value}")))
+            .collect();
+        let variables = variables.join("\n");
+        header
+            .variables
+            .store(process.name_id(variables.as_bytes(), names::hash(variables.as_bytes())), Ordering::Relaxed);
+        header.magic.store(MAGIC, Ordering::Release);
+        Some(process)
     }
 
     fn lock(&self) -> Option<Locked<'_>> {

@@ -68,6 +68,18 @@ Examples:
   gapless info run42/ --memory
   gapless info run42/ --json | jq '.warnings'";
 
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  gapless record -- python train.py
+  gapless record -o run42 -- torchrun --nproc-per-node 8 train.py
+  gapless record -- mpirun -n 4 ./solver
+  srun -n 16 gapless record -o run42.$SLURM_PROCID -- python train.py
+  gapless record --delay 60s --duration 10s -- python train.py
+  gapless record --flight-recorder 30s -- python serve.py     kill -USR2 writes the last 30 s
+
+The job runs as it would alone: same output, same signals, same exit code. The folder holds one
+Perfetto trace per process and manifest.json; `gapless open FOLDER` shows it, also while it grows.";
+
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   gapless completions bash > ~/.local/share/bash-completion/completions/gapless
@@ -106,6 +118,10 @@ pub enum Command {
     /// Say what is in the files: ranks, devices, clocks, tracks, warnings
     #[command(after_help = INFO_EXAMPLES)]
     Info(InfoArgs),
+    /// Run a job unchanged and record its timelines
+    #[cfg(target_os = "linux")]
+    #[command(after_help = RECORD_EXAMPLES)]
+    Record(RecordArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -354,6 +370,44 @@ pub struct InfoArgs {
     pub read: ReadArgs,
 }
 
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, Args)]
+pub struct RecordArgs {
+    /// The job: a program and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<std::ffi::OsString>,
+    /// Folder for the recording, new or empty [default: gapless-recordings/JOB-DATE]
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// Start recording so long after the job: 60s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "When")]
+    pub delay: Option<Duration>,
+    /// Stop recording after so long; the job goes on
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "When")]
+    pub duration: Option<Duration>,
+    /// Keep only the last so long, in memory; SIGUSR2 to gapless writes it
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "When")]
+    pub flight_recorder: Option<Duration>,
+    /// Leave NVTX ranges out
+    #[arg(long, help_heading = "What")]
+    pub no_nvtx: bool,
+    /// Leave the framework's operators out (ITT): the largest part of the cost
+    #[arg(long, help_heading = "What")]
+    pub no_operators: bool,
+    /// Record MPI and gloo calls, by preloading the library
+    #[arg(long, help_heading = "What")]
+    pub preload: bool,
+    /// Most disk that the recording may take: 20GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "100GiB", help_heading = "Limits")]
+    pub disk_budget: u64,
+    /// Most shared memory for the rings of a process, in MiB [default: 128]
+    #[arg(long, value_name = "MIB", help_heading = "Limits")]
+    pub ring_memory: Option<u64>,
+    /// No summary at the end
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
 #[derive(Clone, Copy, Debug, Args)]
 pub struct CompletionsArgs {
     /// The shell
@@ -402,6 +456,28 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let nanos = value * nanos_per_unit;
     // Beyond 2^53 ns (104 days) the product would no longer be exact.
     if nanos > 9e15 { Err(format!("{text} is too long")) } else { Ok(Duration(nanos.round() as i64)) }
+}
+
+/// Parses `20GiB`, `500MB`, `1024`.
+#[cfg(target_os = "linux")]
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        unit => return Err(format!("{unit:?} is not a unit of size; use MB, GB, MiB or GiB")),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a whole number and a unit, such as 20GiB".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| format!("{text} is too much"))
 }
 
 #[cfg(test)]

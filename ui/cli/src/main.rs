@@ -43,6 +43,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             prepare(&args.read)?;
             commands::info::run(&args)
         }
+        #[cfg(target_os = "linux")]
+        Command::Record(args) => commands::record::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }
 }

@@ -17,9 +17,9 @@ pub trait Strings {
     fn get(&self, id: u32) -> Option<String>;
 }
 
-impl Strings for gapless_ring::SegmentReader {
+impl Strings for gapless_ring::SegmentStrings {
     fn get(&self, id: u32) -> Option<String> {
-        self.string(id)
+        gapless_ring::SegmentStrings::get(self, id)
     }
 }
 
@@ -52,6 +52,7 @@ pub struct ProcessEncoder {
     lanes: Lanes,
     declared: FxHashMap<u64, ()>,
     facts: Vec<(String, String)>,
+    keeps_ends: bool,
 }
 
 /// The sequence of headers.
@@ -70,7 +71,13 @@ impl ProcessEncoder {
             lanes: Lanes::default(),
             declared: FxHashMap::default(),
             facts: Vec::new(),
+            keeps_ends: false,
         }
+    }
+
+    /// Writes ends without a begin too: their begins are in the file already, written by a recorder that is gone.
+    pub fn allow_ends_without_begin(&mut self) {
+        self.keeps_ends = true;
     }
 
     /// Writes what begins the file.
@@ -142,6 +149,7 @@ impl ProcessEncoder {
             declared: &mut self.declared,
             facts: &mut self.facts,
             pid: self.pid,
+            keeps_ends: self.keeps_ends,
         };
         thread.encode(&mut shared, out, slots);
     }
@@ -190,6 +198,7 @@ impl ProcessEncoder {
                 declared: &mut self.declared,
                 facts: &mut self.facts,
                 pid: self.pid,
+                keeps_ends: self.keeps_ends,
             };
             act(thread, &mut shared);
         }

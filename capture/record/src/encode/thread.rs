@@ -50,6 +50,8 @@ pub(super) struct Shared<'a> {
     /// Facts of the process, for the manifest.
     pub facts: &'a mut Vec<(String, String)>,
     pub pid: u32,
+    /// Whether ends without a begin are written: their begins are in the file already.
+    pub keeps_ends: bool,
 }
 
 /// An event whose arguments may still come.
@@ -90,14 +92,15 @@ pub(super) struct ThreadEncoder {
     clock_ns: i64,
     open: Vec<Open>,
     pending: Option<Pending>,
-    step: Option<i64>,
+    /// Number and begin of the step that is open.
+    step: Option<(i64, i64)>,
     pub counts: ThreadCounts,
 }
 
 /// A track id from what identifies the track, so that a recording that is taken up again goes on on the same tracks.
 pub(super) fn track_uuid(parts: &[u64]) -> u64 {
     parts.iter().fold(0x9e37_79b9_7f4a_7c15, |state: u64, &part| {
-        let product = u128::from(state ^ part) * 0xd1b5_4a32_d192_ed03_9e37_79b9_7f4a_7c15;
+        let product = u128::from(state ^ part) * 0xd1b5_4a32_d192_ed03;
         (product >> 64) as u64 ^ product as u64
     }) | 1
 }
@@ -132,12 +135,15 @@ impl ThreadEncoder {
     pub fn restart(&mut self, shared: &mut Shared<'_>, out: &mut Writer) {
         self.flush(shared, out);
         self.is_started = false;
-        if self.open.is_empty() {
-            return;
-        }
         let open = std::mem::take(&mut self.open);
-        let first_ns = open.first().map_or(0, |range| range.time_ns);
+        let begun = open.first().map(|range| range.time_ns).into_iter().chain(self.step.map(|(_, time_ns)| time_ns));
+        let Some(first_ns) = begun.min() else { return };
         self.start_batch(shared, out, first_ns);
+        if let Some((step, time_ns)) = self.step {
+            self.begin_step(shared, out, step, time_ns);
+            // The clock of the sequence only counts forward, and ranges may have begun before the step.
+            self.start_batch(shared, out, first_ns);
+        }
         for range in &open {
             let pending = Pending {
                 kind: Kind::Push,
@@ -218,7 +224,7 @@ impl ThreadEncoder {
         self.last_ns = time_ns;
         match kind {
             Kind::Pop => {
-                if self.open.pop().is_none() {
+                if self.open.pop().is_none() && !shared.keeps_ends {
                     self.counts.ends_without_begin += 1;
                     return;
                 }
@@ -234,16 +240,8 @@ impl ThreadEncoder {
                 self.end_step(shared, out, time_ns);
                 let step = record.payload as i64;
                 if step >= 0 {
-                    self.step = Some(step);
-                    let uuid = self.track(shared, out, "Steps", 1);
-                    let name = format!("ProfilerStep#{step}");
-                    self.counts.events += 1;
-                    self.packet(out, time_ns, |event| {
-                        event.uint(track_event::TYPE, SLICE_BEGIN);
-                        event.uint(track_event::TRACK_UUID, uuid);
-                        event.string(track_event::NAME, &name);
-                        event.string(track_event::CATEGORIES, "user_annotation");
-                    });
+                    self.step = Some((step, time_ns));
+                    self.begin_step(shared, out, step, time_ns);
                 }
             }
             Kind::End => {
@@ -291,6 +289,19 @@ impl ThreadEncoder {
         }
         let text = String::from_utf8_lossy(bytes).into_owned();
         pending.args.push(Annotation { key: Key::Text(key), value: Value::Text(text) });
+    }
+
+    fn begin_step(&mut self, shared: &mut Shared<'_>, out: &mut Writer, step: i64, time_ns: i64) {
+        let uuid = self.track(shared, out, "Steps", 1);
+        // The name that the analysis knows steps by.
+        let name = format!("ProfilerStep#{step}");
+        self.counts.events += 1;
+        self.packet(out, time_ns, |event| {
+            event.uint(track_event::TYPE, SLICE_BEGIN);
+            event.uint(track_event::TRACK_UUID, uuid);
+            event.string(track_event::NAME, &name);
+            event.string(track_event::CATEGORIES, "user_annotation");
+        });
     }
 
     fn end_step(&mut self, shared: &mut Shared<'_>, out: &mut Writer, time_ns: i64) {
@@ -342,14 +353,7 @@ impl ThreadEncoder {
     }
 
     /// A begin or an instant with its name, category and arguments.
-    fn event(
-        &mut self,
-        shared: &mut Shared<'_>,
-        out: &mut Writer,
-        pending: &Pending,
-        kind: u64,
-        track: Option<u64>,
-    ) {
+    fn event(&mut self, shared: &mut Shared<'_>, out: &mut Writer, pending: &Pending, kind: u64, track: Option<u64>) {
         self.counts.events += 1;
         let text_of = |id: u32| shared.strings.get(id).unwrap_or_default();
         let (name_iid, name_is_new) = match self.names.get(&pending.name) {

@@ -5,6 +5,8 @@ pub mod completions;
 pub mod convert;
 pub mod info;
 pub mod open;
+#[cfg(target_os = "linux")]
+pub mod record;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -296,7 +296,7 @@ impl<'a> Walker<'a> {
                         | packet::SYSTEM_INFO
                         | packet::TRACE_ATTRIBUTES => self.out.rares.push(Rare { field, message }),
                         // The pattern at which packet bounds are found again, the configuration, statistics and ids.
-                        36 | 33 | 35 | 46 | 69 | 87 | 89 | 90 => {}
+                        36 | 33 | 35 | 46 | 69 | 87 | 89 | 90 | crate::RECORDING_POSITION => {}
                         _ => self.unknown(field, at as usize),
                     }
                 }

@@ -1,0 +1,274 @@
+//! Finishing what a recorder that was killed left behind: its rings still hold what it had not written.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use gapless_ring::{Anchor, ClockKind, SegmentReader};
+
+use crate::clock_map::ClockMap;
+use crate::encode::POSITION_FIELD;
+use crate::error::RecordError;
+use crate::manifest::{self, Manifest};
+use crate::process::ProcessRecording;
+use crate::{folder, procfs};
+
+/// What a recording needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is whole.
+    Finished,
+    /// Its recorder is at work.
+    Running,
+    /// Its recorder is gone without an end; [`recover`] finishes it.
+    Abandoned,
+}
+
+/// What has become of the recording in `folder`; `None` where there is no manifest.
+pub fn state(folder: &Path) -> Option<State> {
+    let manifest = Manifest::read(folder).ok()?;
+    Some(state_of(&manifest))
+}
+
+fn state_of(manifest: &Manifest) -> State {
+    if manifest.finished {
+        State::Finished
+    } else if manifest.host == procfs::host_name()
+        && manifest.recorder.boot_id == manifest::boot_id()
+        && procfs::is_running(manifest.recorder.pid, manifest.recorder.start_time)
+    {
+        State::Running
+    } else {
+        State::Abandoned
+    }
+}
+
+/// Adds to an abandoned recording what its rings still hold, and finishes its manifest. Gives how many events came
+/// to it. Processes that still run are left alone but for what they have written so far.
+///
+/// # Errors
+/// There is no manifest, or a file cannot be written.
+pub fn recover(folder: &Path) -> Result<u64, RecordError> {
+    let error = |reason: String| RecordError::Recording { path: folder.to_owned(), reason };
+    let mut manifest = Manifest::read(folder).map_err(|reason| error(reason.to_string()))?;
+    if state_of(&manifest) != State::Abandoned {
+        return Ok(0);
+    }
+    // Rings outlive their writers only on the machine and boot where they were written.
+    let is_here = manifest.host == procfs::host_name() && manifest.recorder.boot_id == manifest::boot_id();
+    let rings = manifest.recorder.rings.clone();
+    let mut recovered = 0;
+    if is_here && is_own_folder(&rings) {
+        let mut names: Vec<_> = std::fs::read_dir(&rings)
+            .map_err(|reason| error(reason.to_string()))?
+            .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .filter(|name| name.ends_with(gapless_ring::layout::FILE_SUFFIX))
+            .collect();
+        names.sort_unstable();
+        for name in names {
+            let Ok(reader) = SegmentReader::open(&rings.join(&name)) else { continue };
+            let known = manifest.processes.iter().position(|process| process.ring == name);
+            let (index, recording) = match known {
+                Some(index) => (index, resume(folder, &manifest, index, reader)),
+                // It appeared after the last manifest was written; its trace may have been begun.
+                None => {
+                    let made = take_up(folder, &manifest, reader);
+                    if let Ok(process) = &made {
+                        manifest.processes.push(process.entry_as_known().clone());
+                    }
+                    (manifest.processes.len().saturating_sub(1), made)
+                }
+            };
+            let mut process = recording.map_err(|reason| error(format!("{name}: {reason}")))?;
+            let mut budget = u64::MAX;
+            process.drain(&mut budget);
+            process.finish(&mut budget);
+            let entry = process.entry().clone();
+            recovered += entry.events;
+            if let Some(place) = manifest.processes.get_mut(index) {
+                let events = if known.is_some() { place.events } else { 0 };
+                let file = std::fs::metadata(folder.join(&place.trace)).map_or(0, |meta| meta.len());
+                *place = manifest::Process { events: events + entry.events, bytes: file, ..entry };
+            }
+        }
+    }
+    manifest.finished = true;
+    manifest.notices.push(if is_here {
+        "the recorder was killed; what the rings still held was added afterwards".to_owned()
+    } else {
+        "the recorder was killed; what it had not written is lost, because this is another machine or boot".to_owned()
+    });
+    manifest.write(folder).map_err(|reason| error(reason.to_string()))?;
+    if is_here && is_own_folder(&rings) {
+        let _ = std::fs::remove_dir_all(&rings);
+    }
+    Ok(recovered)
+}
+
+/// A manifest is a file that anybody may have written: only a folder of the own user that looks like one of ours is
+/// touched.
+fn is_own_folder(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let is_named_so =
+        path.file_name().is_some_and(|name| name == ".rings" || name.to_string_lossy().starts_with("gapless-"));
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|meta| is_named_so && meta.is_dir() && meta.uid() == folder::own_user() && meta.mode() & 0o077 == 0)
+}
+
+fn clock_map(manifest: &Manifest, reader: &SegmentReader) -> ClockMap {
+    let (first, last) = reader.anchors();
+    let unix = |monotonic_ns: u64| monotonic_ns.wrapping_add(manifest.recorder.unix_minus_monotonic_ns as u64);
+    let start = Anchor { realtime_ns: unix(first.monotonic_ns), ..first };
+    let mut map = ClockMap::new(reader.clock(), start, start);
+    map.add(last);
+    map.add(reader.clock().anchor());
+    map
+}
+
+fn resume(folder: &Path, manifest: &Manifest, index: usize, reader: SegmentReader) -> io::Result<ProcessRecording> {
+    let entry = manifest.processes.get(index).cloned().unwrap_or_default();
+    let path = folder.join(&entry.trace);
+    // A name in a manifest must not lead out of the folder.
+    if Path::new(&entry.trace).components().count() != 1 {
+        return Err(io::Error::other("its trace lies outside the recording"));
+    }
+    let bytes = std::fs::read(&path)?;
+    let written = scan(&bytes);
+    let file = folder::append_file(&path)?;
+    if written.whole < bytes.len() as u64 {
+        cut(&file, written.whole)?;
+    }
+    let clock = clock_map(manifest, &reader);
+    Ok(ProcessRecording::resume(reader, clock, file, entry, &written.positions, written.last_sequence + 1))
+}
+
+fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Result<ProcessRecording> {
+    let facts = procfs::facts(&reader);
+    let start = Anchor {
+        ticks: 0,
+        monotonic_ns: (manifest.start_unix_ns - manifest.recorder.unix_minus_monotonic_ns) as u64,
+        realtime_ns: manifest.start_unix_ns as u64,
+        boottime_ns: ClockKind::Monotonic.anchor().boottime_ns,
+    };
+    let common = crate::process::Common { folder, id: &manifest.id, start, host: &manifest.host, flight_seconds: None };
+    ProcessRecording::new(&common, reader, facts)
+}
+
+fn cut(file: &File, len: u64) -> io::Result<()> {
+    file.set_len(len)
+}
+
+/// What a trace that was cut off holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Written {
+    /// Bytes of whole packets.
+    whole: u64,
+    /// The highest sequence.
+    last_sequence: u64,
+    /// How far the rings were read, by the last packet that says so.
+    positions: Vec<(u64, u64)>,
+}
+
+/// Walks the packets of a trace.
+fn scan(bytes: &[u8]) -> Written {
+    let mut written = Written::default();
+    let mut rest = bytes;
+    while let Some((1, Field::Bytes(packet), after)) = field(rest) {
+        let mut positions = Vec::new();
+        let mut inside = packet;
+        while let Some((number, value, next)) = field(inside) {
+            match (number, value) {
+                (10, Field::Number(sequence)) => written.last_sequence = written.last_sequence.max(sequence),
+                (POSITION_FIELD, Field::Bytes(entry)) => {
+                    let (mut serial, mut position, mut entry) = (0, 0, entry);
+                    while let Some((number, Field::Number(value), next)) = field(entry) {
+                        match number {
+                            1 => serial = value,
+                            2 => position = value,
+                            _ => {}
+                        }
+                        entry = next;
+                    }
+                    positions.push((serial, position));
+                }
+                _ => {}
+            }
+            inside = next;
+        }
+        if !positions.is_empty() {
+            written.positions = positions;
+        }
+        written.whole = (bytes.len() - after.len()) as u64;
+        rest = after;
+    }
+    written
+}
+
+enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// The next field: its number, its value, and what follows.
+fn field(bytes: &[u8]) -> Option<(u32, Field<'_>, &[u8])> {
+    let (key, rest) = varint(bytes)?;
+    let number = u32::try_from(key >> 3).ok()?;
+    match key & 7 {
+        0 => {
+            let (value, rest) = varint(rest)?;
+            Some((number, Field::Number(value), rest))
+        }
+        1 => Some((number, Field::Bytes(rest.get(..8)?), rest.get(8..)?)),
+        2 => {
+            let (len, rest) = varint(rest)?;
+            let len = usize::try_from(len).ok()?;
+            Some((number, Field::Bytes(rest.get(..len)?), rest.get(len..)?))
+        }
+        5 => Some((number, Field::Bytes(rest.get(..4)?), rest.get(4..)?)),
+        _ => None,
+    }
+}
+
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0u64;
+    for (index, &byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            return Some((value, bytes.get(index + 1..)?));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perfetto_proto::wire::Writer;
+
+    #[test]
+    fn the_last_positions_of_whole_packets_count() {
+        let mut out = Writer::default();
+        for (sequence, position) in [(1u64, 100u64), (5, 200), (3, 300)] {
+            out.message(1, |out| {
+                out.uint(10, sequence);
+                out.message(POSITION_FIELD, |out| {
+                    out.uint(1, 7);
+                    out.uint(2, position);
+                });
+            });
+        }
+        let bytes = out.as_bytes();
+        let whole = scan(bytes);
+        assert_eq!(whole, Written { whole: bytes.len() as u64, last_sequence: 5, positions: vec![(7, 300)] });
+        for cut in 0..bytes.len() {
+            let part = scan(&bytes[..cut]);
+            assert!(part.whole <= cut as u64);
+            let expected = [0, 100, 200].into_iter().nth((part.whole * 3 / bytes.len() as u64) as usize);
+            assert_eq!(
+                part.positions.first().map_or(0, |&(_, position)| position),
+                expected.unwrap_or(0),
+                "cut at {cut}"
+            );
+        }
+    }
+}

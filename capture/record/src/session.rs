@@ -1,0 +1,320 @@
+//! A recording in progress: finds the processes of the job and drains them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use gapless_ring::layout::FILE_SUFFIX;
+use gapless_ring::reader::SegmentError;
+use gapless_ring::{Anchor, ClockKind, SegmentReader};
+
+use crate::error::RecordError;
+use crate::manifest::{self, Manifest};
+use crate::process::{Common, ProcessRecording};
+use crate::{folder, procfs};
+
+/// How to record.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The recording's folder; must be new or empty.
+    pub folder: PathBuf,
+    /// The job, for the manifest.
+    pub command: Vec<OsString>,
+    /// Keep only the last so many seconds, in memory, until a dump is asked for.
+    pub flight_seconds: Option<f64>,
+    /// Most bytes that the recording may take on disk.
+    pub disk_bytes: u64,
+    /// Whether processes record from their start.
+    pub starts_on: bool,
+}
+
+/// Bytes of disk that are always left to others.
+const LEAST_FREE_BYTES: u64 = 1 << 30;
+/// How often the folder of the rings is looked at for new processes.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often the manifest is written.
+const MANIFEST: Duration = Duration::from_secs(2);
+/// How often the free space of the disk is asked for.
+const SPACE: Duration = Duration::from_secs(1);
+
+/// What is happening, for `ctl status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Processes that run.
+    pub running: u64,
+    /// Processes seen.
+    pub processes: u64,
+    /// Events written.
+    pub events: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Events lost.
+    pub lost: u64,
+    /// The fullest ring lately, in thousandths.
+    pub fullest_permille: u32,
+}
+
+/// A recording in progress.
+pub struct Session {
+    folder: PathBuf,
+    rings: PathBuf,
+    start: Anchor,
+    manifest: Manifest,
+    options: SessionOptions,
+    processes: Vec<ProcessRecording>,
+    /// Ring files that were taken up or cannot be.
+    known: BTreeMap<OsString, ()>,
+    is_recording: bool,
+    disk_bytes_left: u64,
+    looked: Option<Instant>,
+    wrote_manifest: Option<Instant>,
+    looked_at_space: Option<Instant>,
+    fullest_permille: u32,
+    dumps: u32,
+}
+
+impl Session {
+    /// Makes the folders and writes a first manifest.
+    ///
+    /// # Errors
+    /// The folders cannot be made.
+    pub fn start(options: SessionOptions) -> Result<Session, RecordError> {
+        let folder = folder::make(&options.folder)?;
+        let rings = folder::make_rings(&folder)?;
+        let clock = ClockKind::best();
+        let start = clock.anchor();
+        let pid = std::process::id();
+        let manifest = Manifest {
+            gapless_recording: manifest::VERSION,
+            gapless_version: env!("CARGO_PKG_VERSION").to_owned(),
+            id: format!("{:016x}{:08x}", start.realtime_ns, pid),
+            command: options.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            working_directory: std::env::current_dir().unwrap_or_default(),
+            host: procfs::host_name(),
+            kernel: procfs::kernel_release(),
+            start_unix_ns: start.realtime_ns as i64,
+            clock: match clock {
+                ClockKind::Tsc => "tsc",
+                ClockKind::Monotonic => "monotonic",
+            }
+            .to_owned(),
+            recorder: manifest::Recorder {
+                pid,
+                start_time: procfs::state(pid).map_or(0, |(_, start)| start),
+                boot_id: manifest::boot_id(),
+                rings: rings.clone(),
+                unix_minus_monotonic_ns: start.realtime_ns.wrapping_sub(start.monotonic_ns) as i64,
+            },
+            ..Manifest::default()
+        };
+        let session = Session {
+            is_recording: options.starts_on,
+            disk_bytes_left: options.disk_bytes,
+            folder,
+            rings,
+            start,
+            manifest,
+            options,
+            processes: Vec::new(),
+            known: BTreeMap::new(),
+            looked: None,
+            wrote_manifest: None,
+            looked_at_space: None,
+            fullest_permille: 0,
+            dumps: 0,
+        };
+        session
+            .manifest
+            .write(&session.folder)
+            .map_err(|reason| RecordError::Folder { path: session.folder.clone(), reason: reason.to_string() })?;
+        Ok(session)
+    }
+
+    /// The recording's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder of the rings.
+    pub fn rings(&self) -> &Path {
+        &self.rings
+    }
+
+    /// Whether processes are asked to record.
+    pub fn is_recording(&self) -> bool {
+        self.is_recording
+    }
+
+    /// Adds a notice to the manifest, once.
+    pub fn notice(&mut self, text: &str) {
+        if !self.manifest.notices.iter().any(|known| known == text) {
+            self.manifest.notices.push(text.to_owned());
+        }
+    }
+
+    /// What could not be recorded so far.
+    pub fn notices(&self) -> &[String] {
+        &self.manifest.notices
+    }
+
+    /// Process ids that are recorded and run.
+    pub fn running(&self) -> impl Iterator<Item = u32> + '_ {
+        self.processes.iter().filter(|process| !process.is_done).map(ProcessRecording::pid)
+    }
+
+    /// Looks for new processes, drains all, writes. Gives how long to wait until the next time.
+    pub fn poll(&mut self) -> Duration {
+        let now = Instant::now();
+        if self.looked.is_none_or(|last| now.duration_since(last) >= LOOK) {
+            self.looked = Some(now);
+            self.look_for_processes();
+        }
+        if self.looked_at_space.is_none_or(|last| now.duration_since(last) >= SPACE) {
+            self.looked_at_space = Some(now);
+            let free = folder::free_bytes(&self.folder).unwrap_or(u64::MAX);
+            self.disk_bytes_left = self.disk_bytes_left.min(free.saturating_sub(LEAST_FREE_BYTES));
+        }
+        let mut fullest = 0;
+        for process in &mut self.processes {
+            if process.is_done {
+                continue;
+            }
+            let progress = process.drain(&mut self.disk_bytes_left);
+            fullest = fullest.max(progress.fullest_permille);
+        }
+        self.fullest_permille = fullest;
+        if self.processes.iter().any(ProcessRecording::is_full) {
+            self.notice("the disk or the disk budget is full: the rest of the job is not recorded (see --disk-budget)");
+        }
+        if self.wrote_manifest.is_none_or(|last| now.duration_since(last) >= MANIFEST) {
+            self.wrote_manifest = Some(now);
+            // A manifest that cannot be written now may be written later; the traces stand for themselves.
+            let _ = self.write_manifest();
+        }
+        match fullest {
+            // Rings that are a third full when they are looked at want to be looked at more often.
+            300.. => Duration::from_millis(1),
+            100.. => Duration::from_millis(4),
+            _ => Duration::from_millis(10),
+        }
+    }
+
+    fn look_for_processes(&mut self) {
+        let Ok(entries) = std::fs::read_dir(&self.rings) else { return };
+        let mut names: Vec<OsString> = entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.file_name()))
+            .filter(|name| name.to_string_lossy().ends_with(FILE_SUFFIX) && !self.known.contains_key(name))
+            .collect();
+        names.sort_unstable();
+        for name in names {
+            let reader = match SegmentReader::open(&self.rings.join(&name)) {
+                Ok(reader) => reader,
+                // Its maker is at it.
+                Err(SegmentError::Unfinished(_)) => continue,
+                Err(error) => {
+                    self.known.insert(name, ());
+                    self.notice(&error.to_string());
+                    continue;
+                }
+            };
+            self.known.insert(name, ());
+            if !self.is_recording {
+                reader.set_recording(false);
+            }
+            let facts = procfs::facts(&reader);
+            let common = Common {
+                folder: &self.folder,
+                id: &self.manifest.id,
+                start: self.start,
+                host: &self.manifest.host,
+                flight_seconds: self.options.flight_seconds,
+            };
+            match ProcessRecording::new(&common, reader, facts) {
+                Ok(process) => self.processes.push(process),
+                Err(error) => self.notice(&format!("a process is not recorded: cannot write its trace: {error}")),
+            }
+        }
+    }
+
+    /// Switches recording on or off in all processes, and those that come.
+    pub fn set_recording(&mut self, on: bool) {
+        self.is_recording = on;
+        for process in &self.processes {
+            process.set_recording(on);
+        }
+    }
+
+    /// Writes what a flight recorder keeps of the last `seconds`. Gives the files.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn dump(&mut self, seconds: Option<f64>) -> io::Result<Vec<PathBuf>> {
+        self.dumps += 1;
+        let label = format!("dump{}", self.dumps);
+        let mut paths = Vec::new();
+        for process in &mut self.processes {
+            process.drain(&mut self.disk_bytes_left);
+            paths.extend(process.dump(&self.folder, &label, seconds)?);
+        }
+        Ok(paths)
+    }
+
+    /// What is happening.
+    pub fn totals(&mut self) -> Totals {
+        let mut totals = Totals { fullest_permille: self.fullest_permille, ..Totals::default() };
+        for process in &mut self.processes {
+            totals.processes += 1;
+            totals.running += u64::from(!process.is_done);
+            let entry = process.entry();
+            totals.events += entry.events;
+            totals.bytes += entry.bytes;
+            totals.lost += entry.lost.events();
+        }
+        totals
+    }
+
+    /// Bytes that the recording may still write.
+    pub fn disk_bytes_left(&self) -> u64 {
+        self.disk_bytes_left
+    }
+
+    fn write_manifest(&mut self) -> io::Result<()> {
+        self.manifest.processes = self.processes.iter_mut().map(|process| process.entry().clone()).collect();
+        self.manifest.write(&self.folder)
+    }
+
+    /// Reads what is left, writes the last manifest and removes the rings. `exit` is how the job ended.
+    ///
+    /// # Errors
+    /// The manifest cannot be written.
+    pub fn finish(mut self, exit: Option<i32>) -> io::Result<Manifest> {
+        self.look_for_processes();
+        for process in self.processes.iter_mut().filter(|process| !process.is_done) {
+            process.drain(&mut self.disk_bytes_left);
+        }
+        let still_running = self.running().count();
+        if still_running > 0 {
+            // Who outlives the job goes on unrecorded.
+            self.set_recording(false);
+        }
+        for process in self.processes.iter_mut().filter(|process| !process.is_done) {
+            process.drain(&mut self.disk_bytes_left);
+            process.finish(&mut self.disk_bytes_left);
+        }
+        if still_running > 0 {
+            self.notice(&format!(
+                "{still_running} processes of the job went on after it ended; the rest of them is not recorded"
+            ));
+        }
+        self.manifest.finished = true;
+        self.manifest.exit = exit;
+        let now = ClockKind::Monotonic.anchor().monotonic_ns.wrapping_sub(self.start.monotonic_ns);
+        self.manifest.end_unix_ns = Some(self.start.realtime_ns.wrapping_add(now) as i64);
+        self.write_manifest()?;
+        // Rings are in memory that others need. Nothing else was ever put there.
+        let _ = std::fs::remove_dir_all(&self.rings);
+        Ok(self.manifest)
+    }
+}

@@ -1,0 +1,95 @@
+//! `gapless record`: runs a job unchanged and leaves a folder with its timelines.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use gapless_record::folder::default_name;
+use gapless_record::launch::{exit_like, find_inject};
+use gapless_record::{LaunchOptions, Outcome, RecordError, SessionOptions};
+use gapless_trace::thousands;
+
+use crate::args::RecordArgs;
+use crate::failure::BadInput;
+use crate::output::styles;
+use crate::text::clean;
+
+/// Runs the job; ends this process as the job ended.
+pub fn run(args: &RecordArgs) -> anyhow::Result<()> {
+    let options = launch_options(args)?;
+    let outcome = gapless_record::record(&options, |_, _| Vec::new()).map_err(refused)?;
+    if !args.quiet {
+        summary(&outcome);
+    }
+    exit_like(outcome.status)
+}
+
+fn refused(error: RecordError) -> anyhow::Error {
+    match error {
+        error @ (RecordError::Folder { .. } | RecordError::Start { .. }) => BadInput::new(error.to_string()).into(),
+        error => error.into(),
+    }
+}
+
+fn launch_options(args: &RecordArgs) -> anyhow::Result<LaunchOptions> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let folder: PathBuf = args.output.clone().unwrap_or_else(|| default_name(&args.command, now.as_secs()));
+    let seconds = |duration: gapless_trace::Duration| std::time::Duration::from_nanos(duration.0.max(0) as u64);
+    Ok(LaunchOptions {
+        command: args.command.clone(),
+        session: SessionOptions {
+            folder,
+            command: args.command.clone(),
+            flight_seconds: args.flight_recorder.map(|keep| keep.0 as f64 / 1e9),
+            disk_bytes: args.disk_budget,
+            starts_on: true,
+        },
+        inject: find_inject().map_err(refused)?,
+        python_path: None,
+        nvtx: !args.no_nvtx,
+        itt: !args.no_operators,
+        preload: args.preload,
+        ring_mib: args.ring_memory,
+        delay: args.delay.map(seconds),
+        duration: args.duration.map(seconds),
+        environment: Vec::new(),
+    })
+}
+
+/// A few lines on stderr, after all that the job printed.
+fn summary(outcome: &Outcome) {
+    let manifest = &outcome.manifest;
+    let events: u64 = manifest.processes.iter().map(|process| process.events).sum();
+    let bytes: u64 = manifest.processes.iter().map(|process| process.bytes).sum();
+    let lost: u64 = manifest.processes.iter().map(|process| process.lost.events()).sum();
+    let seconds = manifest.end_unix_ns.unwrap_or(manifest.start_unix_ns).saturating_sub(manifest.start_unix_ns);
+    let (bold, warn) = (styles::STRONG, styles::WARN);
+    let folder = outcome.folder.display();
+    let mut stderr = anstream::stderr().lock();
+    let processes = manifest.processes.len();
+    let plural = if processes == 1 { "" } else { "es" };
+    // Where stderr is gone, the exit code and the folder still say it.
+    let _ = writeln!(
+        stderr,
+        "{bold}gapless:{bold:#} {} events of {processes} process{plural}, {:.1} MB, {}",
+        thousands(events),
+        bytes as f64 / 1e6,
+        gapless_trace::Duration(seconds)
+    );
+    if lost > 0 {
+        let _ = writeln!(
+            stderr,
+            "{warn}lost:{warn:#} {} events, because rings were full; more room: --ring-memory MIB",
+            thousands(lost)
+        );
+    }
+    for notice in &manifest.notices {
+        let _ = writeln!(stderr, "{warn}note:{warn:#} {}", clean(notice));
+    }
+    if processes == 0 {
+        let _ = writeln!(
+            stderr,
+            "{warn}note:{warn:#} nothing in the job called NVTX, ITT, MPI or the Python hook; `gapless doctor -- COMMAND` says why"
+        );
+    }
+    let _ = writeln!(stderr, "  see it:  gapless open {folder}");
+}
