@@ -24,8 +24,8 @@ pub struct LaunchOptions {
     pub session: SessionOptions,
     /// The library that runs inside the job.
     pub inject: PathBuf,
-    /// Folder with the Python hook, put in front of `PYTHONPATH`.
-    pub python_path: Option<PathBuf>,
+    /// What the Python hook turns on (`operators,optimizer,…`); `None` leaves the hook out.
+    pub python: Option<String>,
     /// Record NVTX ranges.
     pub nvtx: bool,
     /// Record ITT tasks: PyTorch's operators, oneDNN's primitives.
@@ -82,8 +82,15 @@ pub fn record(
     let mut session_options = options.session.clone();
     session_options.starts_on = options.delay.is_none();
     let mut session = Session::start(session_options)?;
+    let hook = options.python.as_ref().and_then(|_| match crate::python::write_hook(session.rings()) {
+        Ok(hook) => Some(hook),
+        Err(error) => {
+            session.notice(&format!("Python is not recorded: the hook cannot be written: {error}"));
+            None
+        }
+    });
     let (mut variables, notices) =
-        environment(options, session.rings(), session.folder(), |name| std::env::var_os(name));
+        environment(options, session.rings(), session.folder(), hook.as_deref(), |name| std::env::var_os(name));
     for notice in &notices {
         session.notice(notice);
     }
@@ -191,6 +198,7 @@ fn environment(
     options: &LaunchOptions,
     rings: &Path,
     folder: &Path,
+    hook: Option<&Path>,
     current: impl Fn(&str) -> Option<OsString>,
 ) -> (Vec<(OsString, OsString)>, Vec<String>) {
     let mut variables: Vec<(OsString, OsString)> = Vec::new();
@@ -224,8 +232,13 @@ fn environment(
     if options.preload {
         set("LD_PRELOAD", &in_front(&options.inject, current("LD_PRELOAD")));
     }
-    if let Some(path) = &options.python_path {
-        set("PYTHONPATH", &in_front(path, current("PYTHONPATH")));
+    if let (Some(hook), Some(sources)) = (hook, &options.python) {
+        set("PYTHONPATH", &in_front(hook, current("PYTHONPATH")));
+        // Pythons that ignore PYTHONPATH find the hook through a .pth file, where the user has installed that.
+        set("GAPLESS_HOOK", hook.as_os_str());
+        if !sources.is_empty() {
+            set("GAPLESS_PYTHON", OsStr::new(sources));
+        }
     }
     variables.extend(options.environment.iter().cloned());
     (variables, notices)
@@ -333,7 +346,7 @@ mod tests {
                 starts_on: true,
             },
             inject: "/g/lib.so".into(),
-            python_path: Some("/h/python".into()),
+            python: Some(String::new()),
             nvtx: true,
             itt: true,
             preload: true,
@@ -352,7 +365,8 @@ mod tests {
             "NVTX_INJECTION64_PATH" => Some(OsString::from("/other.so")),
             _ => None,
         };
-        let (variables, notices) = environment(&options(), Path::new("/r"), Path::new("/f"), current);
+        let (variables, notices) =
+            environment(&options(), Path::new("/r"), Path::new("/f"), Some(Path::new("/h/python")), current);
         let get = |name: &str| {
             variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_string_lossy().into_owned())
         };

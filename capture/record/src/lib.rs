@@ -22,6 +22,7 @@ pub mod launch;
 pub mod manifest;
 pub mod process;
 pub mod procfs;
+pub mod python;
 pub mod recover;
 pub mod session;
 pub mod signals;

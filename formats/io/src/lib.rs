@@ -35,6 +35,9 @@ mod text;
 mod unwrap;
 mod xplane;
 
+/// Field of a packet by which a recording says how far the rings of its process were read; nothing that is shown.
+pub const RECORDING_POSITION: u32 = 4790;
+
 pub use error::OpenError;
 pub use limits::Limits;
 pub use open::{OpenOptions, expand, open, open_bytes};

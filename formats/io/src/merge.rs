@@ -17,6 +17,7 @@ use crate::readers::{Join, ReadPart, Role};
 /// # Errors
 /// When ranks are unclear, or `given` does not fit them.
 pub(crate) fn merge(read: Vec<ReadPart>, given: Option<&[u32]>) -> Result<Vec<TracePart>, OpenError> {
+    let read = join_processes(read);
     let (mains, companions): (Vec<ReadPart>, Vec<ReadPart>) =
         read.into_iter().partition(|part| part.role == Role::Main);
     if mains.is_empty() {
@@ -61,6 +62,30 @@ pub(crate) fn merge(read: Vec<ReadPart>, given: Option<&[u32]>) -> Result<Vec<Tr
         join(main, part, role, &joins);
     }
     Ok(mains)
+}
+
+/// Joins the processes of recordings: those of one rank become one trace, the first of them leads. A process without a
+/// rank in a job that has ranks (the launcher of the others) goes to the lowest.
+fn join_processes(read: Vec<ReadPart>) -> Vec<ReadPart> {
+    let (mut processes, mut others): (Vec<ReadPart>, Vec<ReadPart>) =
+        read.into_iter().partition(|part| matches!(part.role, Role::Process { .. }));
+    let start = |part: &ReadPart| match part.role {
+        Role::Process { start_unix_ns } => start_unix_ns,
+        _ => 0,
+    };
+    let lowest = processes.iter().filter_map(|part| part.part.info.rank).min();
+    // Ranks first, then the launcher, so that a process with a rank leads.
+    processes.sort_by_key(|part| (part.part.info.rank.is_none(), start(part)));
+    let mut mains: Vec<TracePart> = Vec::new();
+    for process in processes {
+        let rank = process.part.info.rank.or(lowest);
+        match mains.iter_mut().find(|main| main.info.rank == rank) {
+            Some(main) => join(main, process.part, Role::Companion, &[]),
+            None => mains.push(process.part),
+        }
+    }
+    others.extend(mains.into_iter().map(ReadPart::from));
+    others
 }
 
 /// Adds `companion` to `main`: its events, its warnings, and `joins` to the events of `main` that they are for.

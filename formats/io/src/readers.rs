@@ -55,6 +55,11 @@ pub(crate) enum Role {
     /// It says more about events of the trace of the same rank, by [`Join`]s: an execution trace. Its own events are
     /// shown only where the rank has no other file.
     Supplement,
+    /// One process of a recording; a rank may have several: its own, workers, a launcher.
+    Process {
+        /// When it began, in ns of Unix time.
+        start_unix_ns: i64,
+    },
 }
 
 /// Further arguments for an event of the main trace.

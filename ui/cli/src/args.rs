@@ -394,6 +394,9 @@ pub struct RecordArgs {
     /// Leave the framework's operators out (ITT): the largest part of the cost
     #[arg(long, help_heading = "What")]
     pub no_operators: bool,
+    /// Leave the Python hook out: no steps, data waits, collections, collectives from PyTorch
+    #[arg(long, help_heading = "What")]
+    pub no_python: bool,
     /// Record MPI and gloo calls, by preloading the library
     #[arg(long, help_heading = "What")]
     pub preload: bool,

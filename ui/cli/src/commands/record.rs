@@ -44,7 +44,7 @@ fn launch_options(args: &RecordArgs) -> anyhow::Result<LaunchOptions> {
             starts_on: true,
         },
         inject: find_inject().map_err(refused)?,
-        python_path: None,
+        python: (!args.no_python).then(String::new),
         nvtx: !args.no_nvtx,
         itt: !args.no_operators,
         preload: args.preload,

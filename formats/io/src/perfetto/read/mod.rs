@@ -44,13 +44,13 @@ mod tests;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use gapless_trace::{ArgsSource, SourceId, TracePart, WarningKind, Warnings};
+use gapless_trace::{ArgValue, Args, ArgsSource, SourceId, TracePart, WarningKind, Warnings};
 use rayon::prelude::*;
 
 use crate::Progress;
 use crate::args_arena::ArgsArena;
 use crate::error::Refused;
-use crate::readers::{Head, Input, ReadPart};
+use crate::readers::{Head, Input, ReadPart, Role};
 use args::PacketArgs;
 use bounds::Bounds;
 use facts::Facts;
@@ -82,7 +82,28 @@ pub(crate) fn read(input: &Input, progress: &dyn Progress) -> Result<Vec<ReadPar
             parts
         }
     };
-    Ok(parts.into_iter().map(ReadPart::from).collect())
+    Ok(parts.into_iter().map(recorded).collect())
+}
+
+/// A part of a recording by `gapless record` says so, and which process it is; any other is a trace of its own.
+fn recorded(mut part: TracePart) -> ReadPart {
+    let info = &mut part.info;
+    let text = |header: &Args, name: &str| match header.iter().find(|entry| entry.0 == name) {
+        Some((_, ArgValue::Text(value))) => Some(value.clone()),
+        _ => None,
+    };
+    if part.is_restored || text(&info.header, "gapless.recording").is_none() {
+        return part.into();
+    }
+    let number = |name: &str| text(&info.header, name).and_then(|value| value.parse::<i64>().ok());
+    let narrow = |name: &str| number(name).and_then(|value| u32::try_from(value).ok());
+    let start_unix_ns = number("gapless.start_unix_ns").unwrap_or(0);
+    let (rank, world_size) = (narrow("gapless.rank"), narrow("gapless.world_size"));
+    let host = text(&info.header, "gapless.host");
+    info.rank = rank.or(info.rank);
+    info.world_size = world_size.or(info.world_size);
+    info.host = host.or(info.host.take());
+    ReadPart { part, role: Role::Process { start_unix_ns }, joins: Vec::new() }
 }
 
 /// Reads the trace. With `use_facts`, one that Gapless wrote is restored; the inner `Err` says why it cannot be.
