@@ -17,6 +17,7 @@ use crate::flight::Flight;
 use crate::folder;
 use crate::manifest;
 use crate::procfs::{self, ProcessFacts};
+use crate::recover::Written;
 
 /// Where the bytes of a process's trace go.
 pub enum Sink {
@@ -137,21 +138,20 @@ impl ProcessRecording {
         Ok(ProcessRecording { reader, encoder, clock, sink, out, header, entry, start_time, name, is_done: false })
     }
 
-    /// Goes on with a process whose recorder is gone: `file` is its trace, `entry` what the manifest says of it,
-    /// `positions` how far that recorder got, `first_sequence` one that the file does not use.
+    /// Goes on with a process whose recorder is gone: `file` is its trace, of which `written` says what it holds, and
+    /// `entry` what the manifest says of it.
     pub fn resume(
         reader: SegmentReader,
         clock: ClockMap,
         file: File,
         entry: manifest::Process,
-        positions: &[(u64, u64)],
-        first_sequence: u64,
+        written: &Written,
     ) -> ProcessRecording {
         let start_time = reader.header().start_time.load(Ordering::Relaxed);
         let mut reader = reader;
-        reader.resume(positions);
-        let mut encoder = ProcessEncoder::new(entry.pid, start_time, first_sequence);
-        encoder.allow_ends_without_begin();
+        reader.resume(&written.positions);
+        let mut encoder = ProcessEncoder::new(entry.pid, start_time, written.last_sequence + 1);
+        encoder.resume(written.tracks.iter().copied());
         ProcessRecording {
             reader,
             encoder,

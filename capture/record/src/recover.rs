@@ -43,8 +43,8 @@ fn state_of(manifest: &Manifest) -> State {
     }
 }
 
-/// Adds to an abandoned recording what its rings still hold, and finishes its manifest. Gives how many events came
-/// to it. Processes that still run are left alone but for what they have written so far.
+/// Adds to an abandoned recording what its rings still hold. Gives how many events came to it. Once none of its
+/// processes runs any more, its manifest is finished and its rings are removed.
 ///
 /// # Errors
 /// There is no manifest, or a file cannot be written.
@@ -58,6 +58,7 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
     let is_here = manifest.host == procfs::host_name() && manifest.recorder.boot_id == manifest::boot_id();
     let rings = manifest.recorder.rings.clone();
     let mut recovered = 0;
+    let mut still_running = false;
     if is_here && is_own_folder(&rings) {
         let mut names: Vec<_> = std::fs::read_dir(&rings)
             .map_err(|reason| error(reason.to_string()))?
@@ -82,7 +83,11 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
             let mut process = recording.map_err(|reason| error(format!("{name}: {reason}")))?;
             let mut budget = u64::MAX;
             process.drain(&mut budget);
-            process.finish(&mut budget);
+            if process.is_done {
+                process.finish(&mut budget);
+            } else {
+                still_running = true;
+            }
             let entry = process.entry().clone();
             recovered += entry.events;
             if let Some(place) = manifest.processes.get_mut(index) {
@@ -91,6 +96,11 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
                 *place = manifest::Process { events: events + entry.events, bytes: file, ..entry };
             }
         }
+    }
+    if still_running {
+        // They write on into their rings; whoever opens the recording next adds that.
+        manifest.write(folder).map_err(|reason| error(reason.to_string()))?;
+        return Ok(recovered);
     }
     manifest.finished = true;
     manifest.notices.push(if is_here {
@@ -139,7 +149,7 @@ fn resume(folder: &Path, manifest: &Manifest, index: usize, reader: SegmentReade
         cut(&file, written.whole)?;
     }
     let clock = clock_map(manifest, &reader);
-    Ok(ProcessRecording::resume(reader, clock, file, entry, &written.positions, written.last_sequence + 1))
+    Ok(ProcessRecording::resume(reader, clock, file, entry, &written))
 }
 
 fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Result<ProcessRecording> {
@@ -160,13 +170,15 @@ fn cut(file: &File, len: u64) -> io::Result<()> {
 
 /// What a trace that was cut off holds.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Written {
+pub struct Written {
     /// Bytes of whole packets.
-    whole: u64,
+    pub whole: u64,
     /// The highest sequence.
-    last_sequence: u64,
-    /// How far the rings were read, by the last packet that says so.
-    positions: Vec<(u64, u64)>,
+    pub last_sequence: u64,
+    /// How far the rings were read, by the last packet that says so: serial and position.
+    pub positions: Vec<(u64, u64)>,
+    /// Tracks that are declared.
+    pub tracks: Vec<u64>,
 }
 
 /// Walks the packets of a trace.
@@ -190,6 +202,12 @@ fn scan(bytes: &[u8]) -> Written {
                         entry = next;
                     }
                     positions.push((serial, position));
+                }
+                (60, Field::Bytes(descriptor)) => {
+                    // Descriptors of ours begin with the track's id.
+                    if let Some((1, Field::Number(uuid), _)) = field(descriptor) {
+                        written.tracks.push(uuid);
+                    }
                 }
                 _ => {}
             }
@@ -259,7 +277,10 @@ mod tests {
         }
         let bytes = out.as_bytes();
         let whole = scan(bytes);
-        assert_eq!(whole, Written { whole: bytes.len() as u64, last_sequence: 5, positions: vec![(7, 300)] });
+        assert_eq!(
+            whole,
+            Written { whole: bytes.len() as u64, last_sequence: 5, positions: vec![(7, 300)], tracks: Vec::new() }
+        );
         for cut in 0..bytes.len() {
             let part = scan(&bytes[..cut]);
             assert!(part.whole <= cut as u64);

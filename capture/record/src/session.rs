@@ -232,7 +232,11 @@ impl Session {
                 flight_seconds: self.options.flight_seconds,
             };
             match ProcessRecording::new(&common, reader, facts) {
-                Ok(process) => self.processes.push(process),
+                Ok(process) => {
+                    self.processes.push(process);
+                    // Recovery goes by the manifest.
+                    self.wrote_manifest = None;
+                }
                 Err(error) => self.notice(&format!("a process is not recorded: cannot write its trace: {error}")),
             }
         }

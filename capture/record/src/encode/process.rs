@@ -75,9 +75,11 @@ impl ProcessEncoder {
         }
     }
 
-    /// Writes ends without a begin too: their begins are in the file already, written by a recorder that is gone.
-    pub fn allow_ends_without_begin(&mut self) {
+    /// Goes on with a file that a recorder that is gone began: `tracks` are declared in it, and ends without a begin are
+    /// written too, because their begins are in it.
+    pub fn resume(&mut self, tracks: impl IntoIterator<Item = u64>) {
         self.keeps_ends = true;
+        self.declared.extend(tracks.into_iter().map(|uuid| (uuid, ())));
     }
 
     /// Writes what begins the file.

@@ -94,6 +94,8 @@ pub(super) struct ThreadEncoder {
     pending: Option<Pending>,
     /// Number and begin of the step that is open.
     step: Option<(i64, i64)>,
+    /// Whether the end of a step was seen.
+    has_ended_step: bool,
     pub counts: ThreadCounts,
 }
 
@@ -121,6 +123,7 @@ impl ThreadEncoder {
             open: Vec::new(),
             pending: None,
             step: None,
+            has_ended_step: false,
             counts: ThreadCounts::default(),
         }
     }
@@ -305,7 +308,12 @@ impl ThreadEncoder {
     }
 
     fn end_step(&mut self, shared: &mut Shared<'_>, out: &mut Writer, time_ns: i64) {
-        if self.step.take().is_some() {
+        let is_known = self.step.take().is_some();
+        // In a file that is taken up again the open step was begun by the recorder before.
+        let was_known = shared.keeps_ends
+            && !std::mem::replace(&mut self.has_ended_step, true)
+            && shared.declared.contains_key(&track_uuid(&[self.uuid, 1]));
+        if is_known || was_known {
             let uuid = self.track(shared, out, "Steps", 1);
             self.packet(out, time_ns, |event| {
                 event.uint(track_event::TYPE, SLICE_END);
@@ -479,7 +487,10 @@ impl ThreadEncoder {
                 });
             });
             self.is_started = true;
-            self.describe(shared, out);
+            // A file that is taken up again knows the thread, perhaps by a better name than the kernel's.
+            if shared.declared.insert(self.uuid, ()).is_none() {
+                self.describe(shared, out);
+            }
         }
         self.clock_ns = first_ns;
         out.message(trace::PACKET, |out| {

@@ -8,6 +8,8 @@ pub mod open;
 #[cfg(target_os = "linux")]
 pub mod record;
 
+#[cfg(target_os = "linux")]
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,9 +31,37 @@ pub struct Opened {
     pub read_time: Duration,
 }
 
-/// The files that `paths` name.
+/// The files that `paths` name. A recording whose recorder was killed is finished first.
 pub fn expand(paths: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    #[cfg(target_os = "linux")]
+    for path in paths {
+        finish_recording(Path::new(path))?;
+    }
     gapless_formats::expand(paths).map_err(|error| BadInput::from(error).into())
+}
+
+/// Adds to a recording what its recorder had not written when it was killed.
+#[cfg(target_os = "linux")]
+fn finish_recording(folder: &Path) -> anyhow::Result<()> {
+    use gapless_record::recover;
+
+    use crate::output::styles;
+
+    if recover::state(folder) != Some(recover::State::Abandoned) {
+        return Ok(());
+    }
+    // A folder that cannot be written to can still be shown as it is.
+    let (warn, mut stderr) = (styles::WARN, anstream::stderr().lock());
+    let _ = match recover::recover(folder) {
+        Ok(events) => writeln!(
+            stderr,
+            "{warn}note:{warn:#} the recorder of {} was killed; {} events that it had not written were added",
+            folder.display(),
+            gapless_trace::thousands(events)
+        ),
+        Err(error) => writeln!(stderr, "{warn}note:{warn:#} {error}; it is shown as far as it was written"),
+    };
+    Ok(())
 }
 
 /// How to open, as the options say.
