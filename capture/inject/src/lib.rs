@@ -1,7 +1,8 @@
 //! What runs inside a recorded job, in one image that all injection variables name.
 //!
-//! Each source of events has a file of its own: [`api`] is the C interface for the Python hook and for whoever links
-//! nothing. All write into the calling thread's ring ([`gapless_ring::writer`]).
+//! Each source of events has a file or folder of its own: [`api`] is the C interface for the Python hook and for
+//! whoever links nothing, [`nvtx`] and [`itt`] answer the two annotation interfaces. All write into the calling
+//! thread's ring ([`gapless_ring::writer`]).
 //!
 //! - Nothing here prints, but one line where a source cannot work. Nothing blocks, nothing panics: a panic would not
 //!   cross the C boundary but end the job.
@@ -12,4 +13,8 @@
 #![allow(unsafe_code)]
 
 pub mod api;
+mod classify;
+pub mod itt;
+pub mod nvtx;
 mod pin;
+mod table;

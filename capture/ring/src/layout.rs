@@ -164,7 +164,8 @@ pub struct RingHeader {
 pub enum Kind {
     /// A range of this thread begins; ranges of a thread nest.
     Push = 1,
-    /// The innermost range of this thread ends.
+    /// A range of this thread ends: the innermost with the same `domain`, as ranges of different domains need not nest
+    /// in one another; where there is none, the innermost of all.
     Pop = 2,
     /// A range with an id of its own begins; `payload` is the id. It may end on another thread.
     Start = 3,
@@ -174,13 +175,16 @@ pub enum Kind {
     Mark = 5,
     /// A counter has a value: `payload` holds the bits of an `f64`.
     Counter = 6,
-    /// The thread's name.
+    /// The name of the thread with the id in `payload`; 0 is the thread that says it.
     ThreadName = 7,
     /// Step `payload` (an `i64`) of this thread begins and ends the one before; a negative number only ends it.
     Step = 8,
     /// A fact about the record before it on this thread: `name` is the key, `class` an [`AttrType`], `payload` the value.
+    /// Facts about one record follow one another. With `category` set to [`ABOUT_OPEN_RANGE`] it is about the innermost
+    /// open range of `domain` instead.
     Attr = 9,
-    /// Bytes that belong to the record before it: `name` is the key, `payload` their number; they lie in the extra slots.
+    /// Bytes that belong to the record before it, or to an open range as for [`Kind::Attr`]: `name` is the key,
+    /// `payload` their number; they lie in the extra slots.
     Blob = 10,
     /// A fact of the process: `name` is the key, the value lies in the extra slots.
     Info = 11,
@@ -306,6 +310,9 @@ pub struct Record {
     /// Depends on the kind.
     pub payload: u64,
 }
+
+/// In the category of an [`Kind::Attr`] or [`Kind::Blob`] that is about the innermost open range of its domain.
+pub const ABOUT_OPEN_RANGE: u32 = u32::MAX;
 
 /// In the flags of every record.
 pub const RECORD_MARK: u8 = 0xA5;

@@ -16,6 +16,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod facts;
 pub mod layout;
 pub mod names;
 pub mod reader;
@@ -23,5 +24,6 @@ mod sys;
 pub mod writer;
 
 pub use clock::{Anchor, ClockKind};
+pub use facts::Facts;
 pub use layout::{Class, Kind, Record};
 pub use reader::{Batch, SegmentReader, SegmentStrings, ThreadInstance};

@@ -1,5 +1,6 @@
 //! Strings of a process: each is written once into the segment and then goes by its number.
 
+use std::borrow::Cow;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,7 +116,7 @@ impl Names {
 
 /// A name that the job registers once and uses often: its number is looked up again only after a fork.
 pub struct Registered {
-    bytes: Box<[u8]>,
+    bytes: Cow<'static, [u8]>,
     /// Generation of the process in the upper half, number in the lower; 0 is not yet looked up.
     known: AtomicU64,
 }
@@ -123,7 +124,12 @@ pub struct Registered {
 impl Registered {
     /// Keeps a copy of the name.
     pub fn new(bytes: &[u8]) -> Registered {
-        Registered { bytes: bytes.into(), known: AtomicU64::new(0) }
+        Registered { bytes: Cow::Owned(bytes.to_vec()), known: AtomicU64::new(0) }
+    }
+
+    /// A name that is known when the program is built.
+    pub const fn fixed(name: &'static str) -> Registered {
+        Registered { bytes: Cow::Borrowed(name.as_bytes()), known: AtomicU64::new(0) }
     }
 
     /// The name itself.
@@ -139,6 +145,10 @@ impl Registered {
             return known as u32;
         }
         let id = look_up(&self.bytes);
+        if id == 0 {
+            // There was no room or no lock just now; the next event tries again.
+            return 0;
+        }
         self.known.store(u64::from(generation) << 32 | u64::from(id), Ordering::Relaxed);
         id
     }

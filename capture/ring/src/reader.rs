@@ -326,7 +326,7 @@ impl SegmentReader {
         if overwriting {
             // What the writer may have reached while we copied is not to be trusted.
             let now = ring.header().head.load(Ordering::Acquire);
-            let safe_from = (now + 1 + MAX_EXTRA as u64).saturating_sub(ring.slots);
+            let safe_from = now.saturating_add(1 + MAX_EXTRA as u64).saturating_sub(ring.slots);
             if safe_from > ring.position {
                 let torn = (safe_from - ring.position).min(scratch.len() as u64);
                 scratch.drain(..torn as usize);

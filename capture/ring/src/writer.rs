@@ -11,10 +11,10 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::ptr::{NonNull, null_mut};
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
 
 use crate::clock::ClockKind;
+use crate::facts::Facts;
 use crate::layout::*;
 use crate::names::{self, Names, Registered};
 use crate::sys;
@@ -37,6 +37,8 @@ const GROWTH: u64 = 4;
 const MAX_SLOTS: u64 = 1 << 19;
 /// Names that a thread remembers by hash.
 const CACHE_PLACES: usize = 512;
+/// Domains whose depth a thread knows at a time.
+const DOMAINS: usize = 8;
 /// Tries at the process's lock before a name or ring is given up; a signal handler may have interrupted its holder.
 const LOCK_TRIES: u32 = 20_000;
 
@@ -56,7 +58,8 @@ static PROCESS: AtomicPtr<Process> = AtomicPtr::new(null_mut());
 static STATE: AtomicU32 = AtomicU32::new(0);
 /// Counts forks, so that numbers of the parent's strings are not used by the child. Starts at 1.
 static GENERATION: AtomicU32 = AtomicU32::new(1);
-static HOOKS: Once = Once::new();
+/// Not a `Once`: a child that was forked while another thread ran it would wait for ever.
+static HOOKED: AtomicBool = AtomicBool::new(false);
 static EXIT_KEY: AtomicU32 = AtomicU32::new(u32::MAX);
 
 thread_local! {
@@ -94,6 +97,10 @@ pub struct Thread {
     entry: *const Entry,
     mapped: usize,
     thread_serial: u64,
+    /// Ids given by [`Thread::new_id`].
+    ids: u64,
+    /// Open ranges by domain, recorded or lost.
+    depths: [(u32, u32); DOMAINS],
     cache: [Cached; CACHE_PLACES],
 }
 
@@ -201,7 +208,10 @@ fn make_process() -> Option<&'static Process> {
     }
     match Process::make() {
         Some(process) => {
-            HOOKS.call_once(install_hooks);
+            // Only one thread comes here at a time: it has taken `STATE` from 0 to 1.
+            if !HOOKED.swap(true, Ordering::Relaxed) {
+                install_hooks();
+            }
             PROCESS.store(Box::into_raw(Box::new(process)), Ordering::Release);
             STATE.store(2, Ordering::Release);
             // SAFETY: just stored.
@@ -217,11 +227,11 @@ fn make_process() -> Option<&'static Process> {
 fn install_hooks() {
     // SAFETY: the handlers are plain functions of this image, which its owner pins.
     unsafe {
-        libc::pthread_atfork(None, None, Some(after_fork_in_child));
         let mut key: libc::pthread_key_t = 0;
         if libc::pthread_key_create(&mut key, Some(thread_ends)) == 0 {
             EXIT_KEY.store(key, Ordering::Relaxed);
         }
+        libc::pthread_atfork(None, None, Some(after_fork_in_child));
     }
 }
 
@@ -499,6 +509,8 @@ impl Thread {
                 entry,
                 mapped,
                 thread_serial: entry.thread_serial.load(Ordering::Relaxed),
+                ids: 0,
+                depths: [(0, 0); DOMAINS],
                 cache: [Cached { hash: 0, id: 0 }; CACHE_PLACES],
             });
         }
@@ -552,6 +564,48 @@ impl Thread {
         self.open + self.lost
     }
 
+    /// Ticks of the segment's clock, now.
+    #[inline(always)]
+    pub fn now(&self) -> u64 {
+        self.clock.ticks()
+    }
+
+    /// Which process this is, counted in forks from 1: what was told to one segment must be told anew to the next.
+    #[inline(always)]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// An id for a [`Kind::Start`] that no other thread of the process gives; never 0.
+    #[inline(always)]
+    pub fn new_id(&mut self) -> u64 {
+        self.ids += 1;
+        self.thread_serial << 40 | self.ids
+    }
+
+    /// A range of this domain begins: how many of the domain's ranges are open around it. `None` where the thread has
+    /// open ranges in more domains than are counted.
+    #[inline(always)]
+    pub fn enter(&mut self, domain: u32) -> Option<u32> {
+        for (known, depth) in &mut self.depths {
+            if *known == domain {
+                *depth += 1;
+                return Some(*depth - 1);
+            }
+        }
+        let (known, depth) = self.depths.iter_mut().find(|(_, depth)| *depth == 0)?;
+        (*known, *depth) = (domain, 1);
+        Some(0)
+    }
+
+    /// The domain's innermost range ends: how many are open around it, `None` where none was open.
+    #[inline(always)]
+    pub fn leave(&mut self, domain: u32) -> Option<u32> {
+        let (_, depth) = self.depths.iter_mut().find(|(known, depth)| *known == domain && *depth > 0)?;
+        *depth -= 1;
+        Some(*depth)
+    }
+
     /// A range begins. `record.ticks` is filled here.
     #[inline(always)]
     pub fn push(&mut self, record: Record) {
@@ -572,9 +626,58 @@ impl Thread {
         self.write(record, extra);
     }
 
+    /// A range begins, with facts about it. All get in, or the range alone, or nothing.
+    pub fn push_facts(&mut self, record: Record, facts: &mut Facts<'_>) {
+        if !self.has_room(2 + facts.slots() + self.open) {
+            self.drop_many(facts.records());
+            facts.clear();
+        }
+        if self.lost > 0 || !self.has_room(2 + facts.slots() + self.open) {
+            self.lost += 1;
+            self.drop_many(1 + facts.records());
+            return;
+        }
+        self.open += 1;
+        self.write_group(record, facts);
+    }
+
+    /// Anything that is not the begin of a nested range, with facts about it.
+    pub fn put_facts(&mut self, record: Record, facts: &mut Facts<'_>) {
+        if !self.has_room(1 + facts.slots() + self.open) {
+            self.drop_many(facts.records());
+            facts.clear();
+        }
+        if !self.has_room(1 + facts.slots() + self.open) {
+            self.drop_one();
+            return;
+        }
+        self.write_group(record, facts);
+    }
+
+    /// The innermost range of this domain ends, with facts that are known only now.
+    pub fn pop_facts(&mut self, domain: u32, facts: &mut Facts<'_>) {
+        let others = self.open.saturating_sub(1);
+        if self.lost > 0 || !self.has_room(1 + facts.slots() + others) {
+            self.drop_many(facts.records());
+            facts.clear();
+        }
+        if facts.is_empty() || self.open == 0 && !self.has_room(1 + facts.slots()) {
+            self.pop_in(domain);
+            return;
+        }
+        self.open = others;
+        self.write_group(Record { kind: Kind::Pop as u8, domain, ..Record::default() }, facts);
+    }
+
     /// The innermost range ends.
     #[inline(always)]
     pub fn pop(&mut self) {
+        self.pop_in(0);
+    }
+
+    /// The innermost range of this domain ends.
+    #[inline(always)]
+    pub fn pop_in(&mut self, domain: u32) {
         if self.lost > 0 {
             self.lost -= 1;
             return;
@@ -587,28 +690,30 @@ impl Thread {
             self.drop_one();
             return;
         }
-        self.write(Record { kind: Kind::Pop as u8, ..Record::default() }, &[]);
+        self.write(Record { kind: Kind::Pop as u8, domain, ..Record::default() }, &[]);
     }
 
-    /// Anything that is not the begin or end of a nested range.
+    /// Anything that is not the begin or end of a nested range. Whether it got in.
     #[inline(always)]
-    pub fn put(&mut self, record: Record, extra: &[Record]) {
+    pub fn put(&mut self, record: Record, extra: &[Record]) -> bool {
         if !self.has_room(1 + extra.len() as u64 + self.open) {
             self.drop_one();
-            return;
+            return false;
         }
         self.write(record, extra);
+        true
     }
 
-    /// A record with bytes that belong to it, at most 255 slots of them (8,160 bytes); the rest is cut.
-    pub fn put_bytes(&mut self, record: Record, bytes: &[u8]) {
+    /// A record with bytes that belong to it, at most 255 slots of them (8,160 bytes); the rest is cut. Whether it got
+    /// in.
+    pub fn put_bytes(&mut self, record: Record, bytes: &[u8]) -> bool {
         let mut slots = [Record::default(); MAX_EXTRA];
         let kept = bytes.get(..MAX_EXTRA * size_of::<Record>()).unwrap_or(bytes);
         // SAFETY: the slots are at least as long as `kept`, and any bytes are a valid record.
         unsafe { std::ptr::copy_nonoverlapping(kept.as_ptr(), slots.as_mut_ptr().cast::<u8>(), kept.len()) };
         let used = kept.len().div_ceil(size_of::<Record>());
         let record = Record { payload: kept.len() as u64, ..record };
-        self.put(record, slots.get(..used).unwrap_or_default());
+        self.put(record, slots.get(..used).unwrap_or_default())
     }
 
     #[inline(always)]
@@ -630,6 +735,24 @@ impl Thread {
             self.head += 1 + extra.len() as u64;
             (*self.ring).head.store(self.head, Ordering::Release);
         }
+    }
+
+    /// A record and facts about it: published together, so that no fact goes to another record.
+    fn write_group(&mut self, record: Record, facts: &Facts<'_>) {
+        let mask = self.capacity - 1;
+        let ticks = self.clock.ticks();
+        let slots = self.slots;
+        let mut head = self.head;
+        let mut write = |slot: Record| {
+            // SAFETY: as in `write`.
+            unsafe { slots.add((head & mask) as usize).write(slot) };
+            head += 1;
+        };
+        write(Record { ticks, extra: 0, flags: RECORD_MARK, ..record });
+        facts.write(ticks, write);
+        self.head = head;
+        // SAFETY: the ring stays mapped while this writer lives.
+        unsafe { (*self.ring).head.store(self.head, Ordering::Release) };
     }
 
     /// Room for this many slots where the last look at the reader's position said there is none.
@@ -696,8 +819,13 @@ impl Thread {
 
     #[cold]
     fn drop_one(&self) {
+        self.drop_many(1);
+    }
+
+    #[cold]
+    fn drop_many(&self, records: u64) {
         // SAFETY: the ring stays mapped while this writer lives.
-        unsafe { (*self.ring).dropped.fetch_add(1, Ordering::Relaxed) };
+        unsafe { (*self.ring).dropped.fetch_add(records, Ordering::Relaxed) };
     }
 
     #[cold]
@@ -705,5 +833,6 @@ impl Thread {
         // The ends come while recording is off and are not written; the recorder closes these ranges at the stop.
         self.open = 0;
         self.lost = 0;
+        self.depths = [(0, 0); DOMAINS];
     }
 }
