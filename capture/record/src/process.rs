@@ -88,7 +88,14 @@ impl ProcessRecording {
         };
         let start_unix_ns =
             first.monotonic_ns.wrapping_add(common.start.realtime_ns).wrapping_sub(common.start.monotonic_ns) as i64;
-        let (path, file) = new_file(common.folder, &stem)?;
+        // A flight recorder makes files only when it is asked to.
+        let (trace, file) = match common.flight_seconds {
+            Some(_) => (format!("{stem}.pftrace"), None),
+            None => {
+                let (path, file) = new_file(common.folder, &stem)?;
+                (path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), Some(file))
+            }
+        };
         let mut attributes = vec![
             ("gapless.recording".to_owned(), common.id.to_owned()),
             ("gapless.host".to_owned(), common.host.to_owned()),
@@ -115,12 +122,12 @@ impl ProcessRecording {
         };
         encoder.header(&process_header, &mut out);
         let header = out.as_bytes().to_vec();
-        let sink = match common.flight_seconds {
-            Some(seconds) => {
+        let sink = match file {
+            Some(file) => Sink::File(file),
+            None => {
                 out.clear();
-                Sink::Flight(Flight::new(seconds))
+                Sink::Flight(Flight::new(common.flight_seconds.unwrap_or_default()))
             }
-            None => Sink::File(file),
         };
         let entry = manifest::Process {
             pid,
@@ -129,7 +136,7 @@ impl ProcessRecording {
             world_size: facts.world_size,
             local_rank: facts.local_rank,
             command: facts.command,
-            trace: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            trace,
             ring: reader.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             start_unix_ns,
             state: "running".to_owned(),
