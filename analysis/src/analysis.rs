@@ -63,8 +63,9 @@ pub fn analyze(trace: &Trace, options: &AnalysisOptions) -> Analysis {
 
 fn analyze_rank(trace: &Trace, rank: RankId, options: &AnalysisOptions, names: &Names) -> RankAnalysis {
     let work = RankWork::new(trace, rank, options);
-    let (steps_from, steps) = steps::steps(trace, rank, &work);
-    let whole = steps::whole(trace, rank, &work);
+    let (steps_from, mut steps) = steps::steps(trace, rank, &work);
+    let mut whole = steps::whole(trace, rank, &work);
+    steps::note_host(trace, rank, &work, steps.iter_mut().chain([&mut whole]));
     let mut outside_steps = whole.partition;
     for step in &steps {
         outside_steps.subtract(&step.partition);

@@ -11,6 +11,7 @@ use gapless_trace::{EventId, EventKind, RankId, Span, Timestamp, Trace, Track, T
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use crate::host_parts::{HostParts, HostThread};
 use crate::interval::Interval;
 use crate::partition::{Partition, RankWork};
 use crate::work::Work;
@@ -54,6 +55,9 @@ pub struct StepBreakdown {
     /// The split of `[start_ns, end_ns)`.
     #[serde(flatten)]
     pub partition: Partition,
+    /// What the main thread did, where the rank has no device work to say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostParts>,
 }
 
 impl StepBreakdown {
@@ -78,6 +82,7 @@ impl StepBreakdown {
             launched_sum_ns: 0,
             launched_end_ns: None,
             partition: work.partition(span),
+            host: None,
         }
     }
 
@@ -118,6 +123,22 @@ pub(crate) fn steps(trace: &Trace, rank: RankId, work: &RankWork) -> (StepSource
     let mut steps: Vec<StepBreakdown> = marks.iter().enumerate().map(of_mark).collect();
     note_launched(trace, work, &mut steps);
     (source, steps)
+}
+
+/// Gives each step what the main thread did in it, where no device work says it.
+pub(crate) fn note_host<'a>(
+    trace: &Trace,
+    rank: RankId,
+    work: &RankWork,
+    steps: impl IntoIterator<Item = &'a mut StepBreakdown>,
+) {
+    if !work.device.work.is_empty() {
+        return;
+    }
+    let Some(thread) = HostThread::new(trace, rank) else { return };
+    for step in steps {
+        step.host = Some(thread.parts(Interval::new(step.start_ns, step.end_ns)));
+    }
 }
 
 /// Gives each step, in order of time, the work that was launched in it.
@@ -187,10 +208,12 @@ fn threads(trace: &Trace, rank: RankId) -> impl Iterator<Item = &Track> {
     trace.tracks_of(rank).map(|(_, track)| track).filter(|track| track.kind == TrackKind::Thread)
 }
 
-/// The profiler's marks on the thread that has most of them.
+/// The profiler's marks on the thread that has most of them, or on a track of their own: recordings keep them apart,
+/// because a step may end in the middle of a range.
 fn profiler_steps(trace: &Trace, rank: RankId) -> Vec<Mark> {
     let mut best = Vec::new();
-    for track in threads(trace, rank) {
+    let own = trace.tracks_of(rank).map(|(_, track)| track).filter(|track| track.kind == TrackKind::Custom);
+    for track in threads(trace, rank).chain(own) {
         let marks = outermost(trace, track, EventKind::Step);
         if marks.len() > best.len() {
             best = marks;

@@ -368,6 +368,20 @@ impl RankBuilder<'_> {
         Some(best)
     }
 
+    /// The row with most steps: of the main thread, else of a track of their own, as recordings have it.
+    fn steps_row(&self, main: TrackId) -> Option<u32> {
+        let main = self.trace.track(main)?;
+        let own =
+            self.trace.tracks_of(main.rank).map(|(_, track)| track).filter(|track| track.kind == TrackKind::Custom);
+        let count = |row: u32| self.kinds(RowId(row)).iter().filter(|&&kind| kind == EventKind::Step).count();
+        let best = std::iter::once(main)
+            .chain(own)
+            .flat_map(|track| track.rows.clone())
+            .map(|row| (count(row), row))
+            .reduce(|a, b| if b.0 > a.0 { b } else { a })?;
+        (best.0 > 0).then_some(best.1)
+    }
+
     fn steps_node(&mut self, main: TrackId) -> Option<TrackNode> {
         let rows = self.trace.track(main)?.rows.clone();
         let is_step = |kind| kind == EventKind::Step;
@@ -375,8 +389,7 @@ impl RankBuilder<'_> {
         let count = |row: u32, matches: fn(EventKind) -> bool| {
             self.kinds(RowId(row)).iter().filter(|&&kind| matches(kind)).count()
         };
-        let steps = rows.clone().max_by_key(|&row| (count(row, is_step), Reverse(row)));
-        let steps = steps.filter(|&row| count(row, is_step) > 0);
+        let steps = self.steps_row(main);
         let annotations: Vec<u32> = rows.filter(|&row| count(row, is_annotation) > 0).take(ANNOTATION_ROWS).collect();
         let mut sources = Vec::new();
         if let Some(row) = steps {

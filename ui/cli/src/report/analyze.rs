@@ -1,6 +1,6 @@
 //! The text of `gapless analyze`: the sentence, steps, idle time, then tables.
 
-use gapless_analysis::{IdleCause, MeanPartition, Partition, RankAnalysis};
+use gapless_analysis::{HostParts, IdleCause, MeanPartition, Partition, RankAnalysis};
 use gapless_trace::Duration;
 
 use super::sentence::label_within;
@@ -225,22 +225,106 @@ fn hidden_communication(text: &mut String, totals: &Totals) {
 
 /// Steps of a trace without device work: only their lengths can be told.
 fn host_steps(text: &mut String, report: &AnalyzeReport, top: usize, columns: usize) {
+    if report.ranks.len() > 1 {
+        let means: Vec<(&RankAnalysis, HostParts)> =
+            report.ranks.iter().map(|rank| (rank, mean_host(rank.steps.iter().filter_map(|step| step.host)))).collect();
+        heading(text, "Ranks (mean over steps, main thread)");
+        text.push_str(&host_legend());
+        let longest = means.iter().map(|(_, mean)| mean.duration_ns).max().unwrap_or(0);
+        let mut table = Table::new([("Rank", Align::Name), ("Steps", Align::Right)].into_iter().chain(HOST_PARTS));
+        for (rank, mean) in &means {
+            let cells = host_cells(mean, longest, bar_columns(columns));
+            table.row([short_label_of(rank), count(rank.steps.len() as u64)].into_iter().chain(cells));
+        }
+        text.push_str(&table.without_empty_columns().render(columns));
+    }
     for rank in &report.ranks {
         if rank.steps.len() < 2 {
             continue;
         }
         heading(text, &format!("Steps of {}", label_within(rank)));
+        if report.ranks.len() == 1 {
+            text.push_str(&host_legend());
+        }
         let longest = rank.steps.iter().map(|step| step.partition.duration_ns).max().unwrap_or(0);
         let shown = longest_or_all(&rank.steps, |step| step.partition.duration_ns, top);
-        let mut table = Table::new([("Step", Align::Name), ("Lasts", Align::Right), ("", Align::Drawing)]);
+        let mut table = Table::new([("Step", Align::Name)].into_iter().chain(HOST_PARTS));
         for step in &shown {
-            let ns = step.partition.duration_ns;
-            let whole = Part { amount: ns, fill: '█', style: styles::DIM };
-            table.row([step.name.clone(), Duration(ns).to_string(), bar(&[whole], longest, bar_columns(columns))]);
+            let parts =
+                step.host.unwrap_or(HostParts { duration_ns: step.partition.duration_ns, ..HostParts::default() });
+            table.row([step.name.clone()].into_iter().chain(host_cells(&parts, longest, bar_columns(columns))));
         }
-        text.push_str(&table.render(columns));
+        text.push_str(&table.without_empty_columns().render(columns));
         say_how_many(text, shown.len(), rank.steps.len());
     }
+}
+
+const HOST_PARTS: [(&str, Align); 11] = [
+    ("Lasts", Align::Right),
+    ("", Align::Drawing),
+    ("Data", Align::Right),
+    ("Ops", Align::Right),
+    ("Backw.", Align::Right),
+    ("Optim.", Align::Right),
+    ("Comm.", Align::Right),
+    ("Wait", Align::Right),
+    ("GC", Align::Right),
+    ("Named", Align::Right),
+    ("Python", Align::Right),
+];
+
+fn host_drawing(parts: &HostParts) -> [Part; 9] {
+    [
+        Part { amount: parts.data_loading_ns, fill: '▒', style: styles::COPY },
+        Part { amount: parts.operators_ns, fill: '█', style: styles::COMPUTE },
+        Part { amount: parts.backward_ns, fill: '█', style: styles::COMPUTE },
+        Part { amount: parts.optimizer_ns, fill: '█', style: styles::COMPUTE },
+        Part { amount: parts.communication_ns, fill: '▓', style: styles::COMMUNICATION },
+        Part { amount: parts.communication_wait_ns, fill: '▓', style: styles::COMMUNICATION },
+        Part { amount: parts.collection_ns, fill: '░', style: styles::BAD },
+        Part { amount: parts.annotated_ns, fill: '░', style: styles::OTHER },
+        Part { amount: parts.other_ns, fill: '·', style: styles::DIM },
+    ]
+}
+
+fn host_legend() -> String {
+    let entries = [
+        ('▒', styles::COPY, "waiting for data"),
+        ('█', styles::COMPUTE, "operators, backward, optimizer"),
+        ('▓', styles::COMMUNICATION, "communication and waiting for it"),
+        ('░', styles::OTHER, "garbage collection, named ranges"),
+        ('·', styles::DIM, "Python and other"),
+    ];
+    let entries = entries.map(|(fill, style, name)| format!("{style}{fill}{style:#} {name}"));
+    format!("  {}\n", entries.join("  "))
+}
+
+fn host_cells(parts: &HostParts, longest: i64, bar_columns: usize) -> [String; 11] {
+    let whole = parts.duration_ns;
+    let cell = |ns: i64| if ns == 0 { "–".to_owned() } else { share(ns, whole) };
+    [
+        Duration(whole).to_string(),
+        bar(&host_drawing(parts), longest, bar_columns.saturating_sub(16).max(8)),
+        cell(parts.data_loading_ns),
+        cell(parts.operators_ns),
+        cell(parts.backward_ns),
+        cell(parts.optimizer_ns),
+        cell(parts.communication_ns),
+        cell(parts.communication_wait_ns),
+        cell(parts.collection_ns),
+        cell(parts.annotated_ns),
+        cell(parts.other_ns),
+    ]
+}
+
+/// The mean of each part.
+fn mean_host(steps: impl Iterator<Item = HostParts>) -> HostParts {
+    let (mut sum, mut steps_count) = (HostParts::default(), 0);
+    for step in steps {
+        sum.add(&step);
+        steps_count += 1;
+    }
+    sum.divided_by(steps_count)
 }
 
 /// All rows when they are few, else the `top` longest, in their own order.
