@@ -73,8 +73,10 @@ pub enum Target {
 /// Which part of a run is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// `count` optimizer steps from step `first` of the run, counted from 0. When `first` has passed, it begins at the
-    /// next multiple of [`LATE_START_MULTIPLE`]. A process learns of it within about a second.
+    /// `count` optimizer steps from step `first` of the run, counted from 0. A process learns of it within about a
+    /// second. When `first` passes before that, the window begins later: where [`KinetoDaemon::job_steps`] has said how
+    /// the job steps, with the same step on every rank, about three seconds on; else each process begins by itself at
+    /// the next multiple of [`LATE_START_MULTIPLE`].
     Iterations {
         /// The first step.
         first: u64,
@@ -98,7 +100,8 @@ pub struct Detail {
     pub stacks: bool,
     /// Floating point operations of operators.
     pub flops: bool,
-    /// Allocations.
+    /// Allocations. PyTorch 2.15 takes the wish but writes none into windows of this kind: its allocators report to the
+    /// profiler of their own thread only.
     pub memory: bool,
 }
 
@@ -127,6 +130,8 @@ pub struct Output {
     pub path: PathBuf,
     /// How often it was asked for: at most twice.
     pub attempts: u32,
+    /// Why the first attempt failed, when there was a second.
+    pub first_failure: Option<String>,
     /// How it stands.
     pub state: State,
 }
@@ -267,13 +272,14 @@ impl KinetoDaemon {
 
     /// The process `pid` (as it sees itself) is past its imports and runs steps: it may be sent windows from now on.
     pub fn job_is_stepping(&self, pid: u32) {
-        self.shared.desk().note_steps(pid, None);
+        self.shared.desk().note_steps(pid, None, Instant::now());
     }
 
-    /// The process `pid` has finished `done` optimizer steps; also says what [`KinetoDaemon::job_is_stepping`] does. With
-    /// it, a window by steps that Kineto refused is noticed once its steps have passed.
+    /// The process `pid` has finished `done` optimizer steps, now; also says what [`KinetoDaemon::job_is_stepping`] does.
+    /// Said about once a second or more often, it lets a late window begin with the same step on every rank, and a
+    /// window that Kineto refused be noticed once its steps have passed.
     pub fn job_steps(&self, pid: u32, done: u64) {
-        self.shared.desk().note_steps(pid, Some(done));
+        self.shared.desk().note_steps(pid, Some(done), Instant::now());
     }
 
     /// Asks for a window; returns the number under which [`KinetoDaemon::outputs`] lists it. A process takes one window

@@ -106,7 +106,7 @@ mod tests {
             ("", Found::NotYet),
             (r#"{"traceEvents": [ {"cat": "cpu_op"}, "#, Found::NotYet),
             (r#"{"traceEvents": [ {"cat": "Trace"} ]}"#, Found::Empty),
-            ("{\"traceEvents\": [ {\"cat\": \"cpu_op\"} ]}\n", Found::Whole { bytes: 40 }),
+            ("{\"traceEvents\": [ {\"cat\": \"cpu_op\"} ]}\n", Found::Whole { bytes: 39 }),
         ] {
             std::fs::write(&path, text).unwrap();
             assert_eq!(look_at(&path).unwrap(), expected, "{text}");

@@ -42,8 +42,8 @@ pub(crate) fn text(detail: &Detail, file: &Path) -> String {
             // With a duration beside it, Kineto would fall back to time when it counts no steps.
             line("ACTIVITIES_DURATION_MSECS", &0);
             line("PROFILE_START_ITERATION", &first);
-            // Only looked at when `first` has passed: ranks that are in step then begin together again at the next
-            // multiple, though each asks at a time of its own.
+            // Only looked at when `first` has passed: ranks that learn of it within the same few steps then begin
+            // together, though each asks at a time of its own.
             line("PROFILE_START_ITERATION_ROUNDUP", &LATE_START_MULTIPLE);
             line("ACTIVITIES_WARMUP_ITERATIONS", &0);
             line("ACTIVITIES_ITERATIONS", &count);
