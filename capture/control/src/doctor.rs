@@ -1,0 +1,1 @@
+//! What can be recorded here, what blocks the rest, and how to get it.
