@@ -12,4 +12,7 @@
 #![allow(unsafe_code)]
 
 pub mod api;
+mod gloo;
+mod mpi;
 mod pin;
+mod symbols;
