@@ -194,8 +194,8 @@ impl Library {
             _ if handle == self.datatype_null || handle == 0 => false,
             // Its own types are variables of the library (or copies of them in the program), others lie on the heap.
             Flavour::OpenMpi => base_of(handle as usize).is_some(),
-            // The upper two bits say "built in", the next four "data type".
-            Flavour::Mpich => handle >> 26 == 0b01_0011,
+            // The upper two bits say "built in", the next four "data type"; value-and-index pairs are five more.
+            Flavour::Mpich => handle >> 26 == 0b01_0011 || (0x8c00_0000..0x8c00_0005).contains(&handle),
         }
     }
 

@@ -107,11 +107,11 @@ static void requests(void) {
   // Tests leave a range when they find something.
   know("MPI_Irecv begins=t0");
   MPI_Irecv(in, 1, MPI_INT, left, 40, MPI_COMM_WORLD, &one);
-  know("MPI_Barrier seq=%d", WORLD);
-  MPI_Barrier(MPI_COMM_WORLD);
   int polls = 0;
   MPI_Test(&one, &flag, MPI_STATUS_IGNORE);
   polls += !flag;
+  know("MPI_Barrier seq=%d", WORLD);
+  MPI_Barrier(MPI_COMM_WORLD);
   know("MPI_Send tag=40");
   MPI_Send(out, 1, MPI_INT, right, 40, MPI_COMM_WORLD);
   while (!flag) {
@@ -529,5 +529,5 @@ int main(int argc, char **argv) {
   know("MPI_Finalize");
   MPI_Finalize();
   printf("rank %d of %d: %016llx\n", rank, size, (unsigned long long)checksum);
-  return 7 * (rank == 0);
+  return 0;
 }
