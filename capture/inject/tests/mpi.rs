@@ -259,3 +259,45 @@ fn every_call_of_a_c_program_is_recorded_as_it_was() {
         compare(&record(&library, &[program.to_str().unwrap()], folder.path()));
     }
 }
+
+/// A Python that has mpi4py: `GAPLESS_MPI_PYTHON`, else what `tests/mpi/setup.sh` made.
+fn python() -> Option<String> {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/mpi-venv/bin/python");
+    let python = std::env::var("GAPLESS_MPI_PYTHON").unwrap_or_else(|_| venv.to_string_lossy().into_owned());
+    let found = Command::new(&python).args(["-c", "import mpi4py"]).output().is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("skipped: no Python with mpi4py; tests/mpi/setup.sh makes one");
+    }
+    found.then_some(python)
+}
+
+/// What tells mpi4py's wheel which library to take. It asks for MPICH under the name `libmpi.so.12`, which Debian has
+/// under another.
+fn mpi4py_environment(library: &Library, folder: &Path) -> Vec<String> {
+    let program = compile(library.cc, "tiny.c", folder);
+    let output = Command::new("ldd").arg(&program).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let path = text.lines().find(|line| line.contains("libmpi")).and_then(|line| line.split(' ').nth(2)).unwrap();
+    let (abi, name) = if library.name == "MPICH" { ("mpich", "libmpi.so.12") } else { ("openmpi", "libmpi.so.40") };
+    let link = folder.join(name);
+    std::os::unix::fs::symlink(path, &link).unwrap();
+    vec![
+        "env".to_owned(),
+        format!("MPI4PY_MPIABI={abi}"),
+        format!("MPI4PY_LIBMPI={}", link.display()),
+        format!("LD_LIBRARY_PATH={}", folder.display()),
+    ]
+}
+
+#[test]
+fn every_call_of_an_mpi4py_job_is_recorded_as_it_was() {
+    let Some(python) = python() else { return };
+    for library in libraries(|library| vec![library.cc, library.run]) {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = mpi4py_environment(&library, folder.path());
+        let job = source("job.py");
+        let command: Vec<&str> =
+            environment.iter().map(String::as_str).chain([python.as_str(), job.to_str().unwrap()]).collect();
+        compare(&record(&library, &command, folder.path()));
+    }
+}
