@@ -18,3 +18,6 @@ pub mod itt;
 pub mod nvtx;
 mod pin;
 mod table;
+mod gloo;
+mod mpi;
+mod symbols;
