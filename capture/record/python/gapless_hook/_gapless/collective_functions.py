@@ -19,10 +19,12 @@ _FUNCTIONS = {
     "reduce": ("reduce", (0, "tensor"), (0, "tensor"), (1, "dst")),
     "all_gather": ("allgather", (1, "tensor"), (0, "tensor_list"), None),
     "all_gather_into_tensor": ("_allgather_base", (1, "input_tensor"), (0, "output_tensor"), None),
+    "all_gather_single": ("_allgather_base", (1, "input_tensor"), (0, "output_tensor"), None),
     "gather": ("gather", (0, "tensor"), (1, "gather_list"), (2, "dst")),
     "scatter": ("scatter", (1, "scatter_list"), (0, "tensor"), (2, "src")),
     "reduce_scatter": ("reduce_scatter", (1, "input_list"), (0, "output"), None),
     "reduce_scatter_tensor": ("_reduce_scatter_base", (1, "input"), (0, "output"), None),
+    "reduce_scatter_single": ("_reduce_scatter_base", (1, "input"), (0, "output"), None),
     "all_to_all": ("alltoall", (1, "input_tensor_list"), (0, "output_tensor_list"), None),
     "all_to_all_single": ("alltoall_base", (1, "input"), (0, "output"), None),
     "barrier": ("barrier", None, None, None),
@@ -65,7 +67,8 @@ def _wrap(lib, module, groups, inside, function, original):
     is_async = function in ("isend", "irecv")
     code = inspect.unwrap(original).__code__
     positions = code.co_varnames[: code.co_argcount]
-    group_at = positions.index("group") if "group" in positions else None
+    # Where the two stand that most of them take; behind all where they are not there, so by name.
+    group_at, async_at = ((positions.index(each) if each in positions else 99, each) for each in ("group", "async_op"))
 
     def argument(args, kwargs, at):
         if at is None:
@@ -74,8 +77,7 @@ def _wrap(lib, module, groups, inside, function, original):
         return args[position] if len(args) > position else kwargs.get(parameter)
 
     def record(args, kwargs):
-        group = argument(args, kwargs, (group_at, "group")) if group_at is not None else kwargs.get("group")
-        group = group or module._get_default_group()
+        group = argument(args, kwargs, group_at) or module._get_default_group()
         if not isinstance(group, module.ProcessGroup):
             # What stands for a group that this process is not in; the call does nothing.
             return
@@ -85,11 +87,13 @@ def _wrap(lib, module, groups, inside, function, original):
             tell_world(lib, about)
             about.describe(module, group)
         peer = argument(args, kwargs, root)
-        peer = -1 if peer is None else int(peer)
-        if peer in about.ranks:
-            # These functions name ranks of the world.
+        if peer is not None and peer in about.ranks:
+            # By this name the functions take ranks of the world, by the other one ranks of the group.
             peer = about.ranks.index(peer)
-        asynchronous = is_async or bool(kwargs.get("async_op"))
+        elif peer is None and root is not None:
+            peer = kwargs.get("group_" + root[1])
+        peer = -1 if peer is None else int(peer)
+        asynchronous = is_async or bool(argument(args, kwargs, async_at))
         about.record(name, _tensors(argument(args, kwargs, given)), _tensors(argument(args, kwargs, received)), peer, asynchronous)
 
     @functools.wraps(original)
