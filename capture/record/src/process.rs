@@ -260,6 +260,19 @@ impl ProcessRecording {
         written
     }
 
+    /// Steps that the process has done; `None` before its first.
+    pub fn steps_done(&self) -> Option<u64> {
+        self.encoder.steps_done()
+    }
+
+    /// Puts a mark on the process's timeline, now.
+    pub fn mark(&mut self, name: &str, disk_bytes_left: &mut u64) {
+        let anchor = self.reader.clock().anchor();
+        self.clock.add(anchor);
+        self.encoder.mark(name, self.clock.unix_ns(anchor.ticks), &mut self.out);
+        self.write(disk_bytes_left);
+    }
+
     /// Whether its file can take no more.
     pub fn is_full(&self) -> bool {
         matches!(self.sink, Sink::Full)

@@ -164,6 +164,33 @@ impl Session {
         self.processes.iter().filter(|process| !process.is_done).map(ProcessRecording::pid)
     }
 
+    /// Ranks among the processes that run, ascending.
+    pub fn ranks(&self) -> Vec<u32> {
+        let running = self.processes.iter().filter(|process| !process.is_done);
+        let mut ranks: Vec<u32> = running.filter_map(|process| process.entry_as_known().rank).collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        ranks
+    }
+
+    /// The job, word by word.
+    pub fn command(&self) -> &[String] {
+        &self.manifest.command
+    }
+
+    /// Processes that step, with the number of steps that they have done.
+    pub fn steps_done(&self) -> Vec<(u32, u64)> {
+        let running = self.processes.iter().filter(|process| !process.is_done);
+        running.filter_map(|process| Some((process.pid(), process.steps_done()?))).collect()
+    }
+
+    /// Puts a mark on the timeline of each process, now.
+    pub fn mark(&mut self, name: &str) {
+        for process in self.processes.iter_mut().filter(|process| !process.is_done) {
+            process.mark(name, &mut self.disk_bytes_left);
+        }
+    }
+
     /// Looks for new processes, drains all, writes. Gives how long to wait until the next time.
     pub fn poll(&mut self) -> Duration {
         let now = Instant::now();

@@ -68,6 +68,7 @@ Examples:
   gapless info run42/ --memory
   gapless info run42/ --json | jq '.warnings'";
 
+#[cfg(target_os = "linux")]
 const RECORD_EXAMPLES: &str = "\
 Examples:
   gapless record -- python train.py
@@ -79,6 +80,15 @@ Examples:
 
 The job runs as it would alone: same output, same signals, same exit code. The folder holds one
 Perfetto trace per process and manifest.json; `gapless open FOLDER` shows it, also while it grows.";
+
+#[cfg(target_os = "linux")]
+const CTL_EXAMPLES: &str = "\
+Examples:
+  gapless ctl status
+  gapless ctl stop --recorder run42
+  gapless ctl dump 10s --all
+  gapless ctl mark 'new data set'
+  gapless ctl detail 100:103";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -122,6 +132,10 @@ pub enum Command {
     #[cfg(target_os = "linux")]
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArgs),
+    /// Steer recordings that run: start, stop, dump, mark, detail windows
+    #[cfg(target_os = "linux")]
+    #[command(after_help = CTL_EXAMPLES)]
+    Ctl(CtlArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -406,9 +420,76 @@ pub struct RecordArgs {
     /// Most shared memory for the rings of a process, in MiB [default: 128]
     #[arg(long, value_name = "MIB", help_heading = "Limits")]
     pub ring_memory: Option<u64>,
+    /// Record these steps with shapes and Python stacks too, through PyTorch's own profiler: 100:103
+    #[arg(long, value_name = "A:B", value_parser = parse_steps, help_heading = "When")]
+    pub detail_steps: Option<gapless_record::attach::DetailSteps>,
+    /// Leave out what detail windows need (variables of Kineto's on-demand protocol)
+    #[arg(long, conflicts_with = "detail_steps", help_heading = "What")]
+    pub no_detail: bool,
     /// No summary at the end
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, Args)]
+pub struct CtlArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub request: CtlRequest,
+    /// The recorder with this process id, or the one of this recording folder
+    #[arg(long, value_name = "PID|FOLDER", global = true, conflicts_with = "all")]
+    pub recorder: Option<String>,
+    /// All recorders of this user on this machine
+    #[arg(long, global = true)]
+    pub all: bool,
+    /// Print one JSON object per recorder
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, Subcommand)]
+pub enum CtlRequest {
+    /// List recorders and how they stand
+    Status,
+    /// Record, or go on recording
+    Start,
+    /// Stop recording; the job goes on
+    Stop,
+    /// Write what a flight recorder keeps
+    Dump {
+        /// Only the last so long
+        #[arg(value_name = "TIME", value_parser = parse_duration)]
+        last: Option<Duration>,
+    },
+    /// Put a mark on the timeline
+    Mark {
+        /// Its text
+        #[arg(value_name = "TEXT")]
+        name: String,
+    },
+    /// Record steps (100:103) or a time (500ms) with shapes and Python stacks
+    Detail {
+        /// Steps A:B, or a length of time
+        #[arg(value_name = "A:B|TIME")]
+        window: String,
+    },
+    /// End the recording; the job goes on
+    Quit,
+}
+
+/// Parses `100:103`: from step 100 up to and without step 103.
+#[cfg(target_os = "linux")]
+pub fn parse_steps(text: &str) -> Result<gapless_record::attach::DetailSteps, String> {
+    let wrong = || "expected FIRST:END, such as 100:103 for the steps 100, 101 and 102".to_owned();
+    let (first, end) = text.split_once(':').ok_or_else(wrong)?;
+    let first: u64 = first.trim().parse().map_err(|_| wrong())?;
+    let end: u64 = end.trim().parse().map_err(|_| wrong())?;
+    match end.checked_sub(first) {
+        Some(count) if count > 0 => Ok(gapless_record::attach::DetailSteps { first, count }),
+        _ => Err(wrong()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -442,7 +523,7 @@ fn parse_range(text: &str) -> Result<TimeRange, String> {
 }
 
 /// Parses `120ms`, `1.5s`, `20us`, `20µs`, `300ns`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

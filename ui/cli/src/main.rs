@@ -45,6 +45,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         #[cfg(target_os = "linux")]
         Command::Record(args) => commands::record::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Ctl(args) => commands::ctl::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }
 }

@@ -2,7 +2,7 @@
 
 use gapless_ring::ThreadInstance;
 use gapless_ring::layout::Record;
-use perfetto_proto::field::{packet, trace};
+use perfetto_proto::field::{packet, trace, track_event};
 use perfetto_proto::wire::Writer;
 use rustc_hash::FxHashMap;
 
@@ -167,6 +167,28 @@ impl ProcessEncoder {
                 });
             }
         });
+    }
+
+    /// Writes a mark of the recorder's own on the track of the process.
+    pub fn mark(&mut self, name: &str, time_ns: i64, out: &mut Writer) {
+        out.message(trace::PACKET, |out| {
+            out.uint(packet::TIMESTAMP, time_ns.max(0) as u64);
+            // Unix time in Perfetto's numbering of clocks.
+            out.uint(packet::CLOCK_ID, 1);
+            out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
+            out.message(packet::TRACK_EVENT, |event| {
+                // An instant.
+                event.uint(track_event::TYPE, 3);
+                event.uint(track_event::TRACK_UUID, process_uuid(self.pid));
+                event.string(track_event::NAME, name);
+                event.string(track_event::CATEGORIES, "user_annotation");
+            });
+        });
+    }
+
+    /// Steps that the process has done: one less than the highest number that began, and one more when it ended.
+    pub fn steps_done(&self) -> Option<u64> {
+        self.threads.values().filter_map(ThreadEncoder::steps_done).max()
     }
 
     /// Writes what was held back for arguments that did not come.

@@ -94,6 +94,7 @@ pub(super) struct ThreadEncoder {
     pending: Option<Pending>,
     /// Number and begin of the step that is open.
     step: Option<(i64, i64)>,
+    steps_done: Option<u64>,
     /// Whether the end of a step was seen.
     has_ended_step: bool,
     pub counts: ThreadCounts,
@@ -123,9 +124,15 @@ impl ThreadEncoder {
             open: Vec::new(),
             pending: None,
             step: None,
+            steps_done: None,
             has_ended_step: false,
             counts: ThreadCounts::default(),
         }
+    }
+
+    /// Steps that the thread has done; `None` where it never stepped.
+    pub fn steps_done(&self) -> Option<u64> {
+        self.steps_done
     }
 
     /// Ranges that are open.
@@ -243,6 +250,7 @@ impl ThreadEncoder {
                 self.end_step(shared, out, time_ns);
                 let step = record.payload as i64;
                 if step >= 0 {
+                    self.steps_done = Some(step as u64);
                     self.step = Some((step, time_ns));
                     self.begin_step(shared, out, step, time_ns);
                 }

@@ -3,6 +3,8 @@
 pub mod analyze;
 pub mod completions;
 pub mod convert;
+#[cfg(target_os = "linux")]
+pub mod ctl;
 pub mod info;
 pub mod open;
 #[cfg(target_os = "linux")]

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use gapless_record::attach::Control;
 use gapless_record::folder::default_name;
 use gapless_record::launch::{exit_like, find_inject};
 use gapless_record::{LaunchOptions, Outcome, RecordError, SessionOptions};
@@ -16,7 +17,10 @@ use crate::text::clean;
 /// Runs the job; ends this process as the job ended.
 pub fn run(args: &RecordArgs) -> anyhow::Result<()> {
     let options = launch_options(args)?;
-    let outcome = gapless_record::record(&options, |_, _| Vec::new()).map_err(refused)?;
+    let outcome = gapless_record::record(&options, |session, variables| {
+        vec![Box::new(Control::start(session, &args.command, !args.no_detail, args.detail_steps, variables))]
+    })
+    .map_err(refused)?;
     if !args.quiet {
         summary(&outcome);
     }
