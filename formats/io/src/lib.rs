@@ -9,6 +9,7 @@ pub mod chrome_json;
 mod collapsed;
 mod companion_names;
 mod cpu_samples;
+mod detail;
 mod error;
 mod execution_trace;
 mod flight_recorder;

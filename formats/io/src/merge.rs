@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use crate::OpenError;
 use crate::companion_names::KnownThreads;
+use crate::detail::{self, SameEvent};
 use crate::ranks::settle_ranks;
 use crate::readers::{Join, ReadPart, Role};
 
@@ -17,7 +18,7 @@ use crate::readers::{Join, ReadPart, Role};
 /// # Errors
 /// When ranks are unclear, or `given` does not fit them.
 pub(crate) fn merge(read: Vec<ReadPart>, given: Option<&[u32]>) -> Result<Vec<TracePart>, OpenError> {
-    let read = join_processes(read);
+    let read = join_windows(join_processes(read));
     let (mains, companions): (Vec<ReadPart>, Vec<ReadPart>) =
         read.into_iter().partition(|part| part.role == Role::Main);
     if mains.is_empty() {
@@ -86,6 +87,53 @@ fn join_processes(read: Vec<ReadPart>) -> Vec<ReadPart> {
     }
     others.extend(mains.into_iter().map(ReadPart::from));
     others
+}
+
+/// Joins detail windows to the recordings that they are a stretch of.
+fn join_windows(mut read: Vec<ReadPart>) -> Vec<ReadPart> {
+    let is_recording = |part: &ReadPart| part.part.info.header.iter().any(|entry| entry.0 == "gapless.recording");
+    if !read.iter().any(is_recording) {
+        return read;
+    }
+    let (mut recordings, others): (Vec<ReadPart>, Vec<ReadPart>) = read.drain(..).partition(is_recording);
+    let mut rest = Vec::new();
+    for mut other in others {
+        let home = recordings.iter_mut().find(|recording| {
+            other.role == Role::Main && !other.part.is_restored && detail::is_window_of(&other.part, &recording.part)
+        });
+        match home {
+            Some(recording) => {
+                let same = detail::take_common(&mut other.part, &recording.part);
+                // The window's own number of ranks and its host say nothing new.
+                other.part.info.header.clear();
+                join_same(&mut recording.part, other.part, &same);
+            }
+            None => rest.push(other),
+        }
+    }
+    recordings.extend(rest);
+    recordings
+}
+
+/// Joins a window, and gives events of `main` that it saw too what it knows of them.
+fn join_same(main: &mut TracePart, window: TracePart, same: &[SameEvent]) {
+    let number = main.companions.len() + 1;
+    join(main, window, Role::Companion, &[]);
+    let Some(place) = JoinedArgs::place(number).filter(|_| main.companions.len() >= number) else { return };
+    for same in same {
+        let Some(chunk) = main.chunks.get_mut(same.place.chunk as usize) else { continue };
+        let event = same.place.event as usize;
+        for (column, id) in [(&mut chunk.correlation, same.ids.0), (&mut chunk.external, same.ids.1)] {
+            if let Some(own) = column.get_mut(event).filter(|own| **own == u32::MAX) {
+                *own = id;
+            }
+        }
+        let Some(args) = place.of(same.args).filter(|_| !same.args.is_empty()) else { continue };
+        match chunk.args.get_mut(event) {
+            Some(own) if own.is_empty() => *own = args,
+            _ => chunk.more_args.push((same.place.event, args)),
+        }
+    }
 }
 
 /// Adds `companion` to `main`: its events, its warnings, and `joins` to the events of `main` that they are for.
