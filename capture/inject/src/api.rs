@@ -1,6 +1,7 @@
 //! The C interface of the image, for the Python hook.
 
 use std::ffi::{CStr, c_char, c_double, c_int, c_longlong};
+use std::sync::OnceLock;
 
 use gapless_ring::layout::{Class, Kind, Record, SOURCE_PYTHON};
 use gapless_ring::writer;
@@ -98,10 +99,29 @@ pub unsafe extern "C" fn gapless_thread_name(name: *const c_char) {
     });
 }
 
+/// The steps that are recorded, where `GAPLESS_STEPS=FIRST:END` names some. The process switches itself, so that the
+/// window is exact; the recorder, which learns of steps later, switches those that do not step.
+fn step_window() -> Option<(i64, i64)> {
+    static WINDOW: OnceLock<Option<(i64, i64)>> = OnceLock::new();
+    *WINDOW.get_or_init(|| {
+        let text = std::env::var("GAPLESS_STEPS").ok()?;
+        let (first, end) = text.split_once(':')?;
+        Some((first.parse().ok()?, end.parse().ok()?))
+    })
+}
+
 /// Step `step` of the calling thread begins, which ends the one before; a negative number only ends it.
 #[unsafe(no_mangle)]
 pub extern "C" fn gapless_step(step: c_longlong) {
-    writer::with(|thread| {
+    if let Some((first, end)) = step_window() {
+        if step == first {
+            writer::set_recording(true);
+        } else if step == end {
+            writer::set_recording(false);
+        }
+    }
+    // The recorder goes by steps, so it must see them while it does not record.
+    writer::with_even_if_off(|thread| {
         let record =
             Record { kind: Kind::Step as u8, class: Class::Step as u8, payload: step as u64, ..Record::default() };
         thread.put(record, &[]);
@@ -139,7 +159,7 @@ pub unsafe extern "C" fn gapless_info(key: *const c_char, value: *const c_char) 
     }
     // SAFETY: by this function's own contract.
     let value = unsafe { CStr::from_ptr(value) }.to_bytes();
-    writer::with(|thread| {
+    writer::with_even_if_off(|thread| {
         // SAFETY: as above.
         let name = unsafe { thread.c_name(key) };
         thread.put_bytes(Record { kind: Kind::Info as u8, name, ..Record::default() }, value);

@@ -264,7 +264,8 @@ fn every_call_of_a_c_program_is_recorded_as_it_was() {
 fn python() -> Option<String> {
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/mpi-venv/bin/python");
     let python = std::env::var("GAPLESS_MPI_PYTHON").unwrap_or_else(|_| venv.to_string_lossy().into_owned());
-    let found = Command::new(&python).args(["-c", "import mpi4py"]).output().is_ok_and(|output| output.status.success());
+    let found =
+        Command::new(&python).args(["-c", "import mpi4py"]).output().is_ok_and(|output| output.status.success());
     if !found {
         eprintln!("skipped: no Python with mpi4py; tests/mpi/setup.sh makes one");
     }

@@ -11,6 +11,7 @@ use crate::error::RecordError;
 use crate::manifest::Manifest;
 use crate::session::{Session, SessionOptions};
 use crate::signals::{Signals, unblock_in_child};
+use crate::trigger::{SlowSteps, StepWindow};
 
 /// File name of the library that runs inside the job.
 pub const INJECT: &str = "libgapless_inject.so";
@@ -38,6 +39,10 @@ pub struct LaunchOptions {
     pub delay: Option<Duration>,
     /// Stop recording so long after it began.
     pub duration: Option<Duration>,
+    /// Record only these steps.
+    pub steps: Option<StepWindow>,
+    /// Dump a flight recorder when a step takes so many times the median.
+    pub slow_step_factor: Option<f64>,
     /// Further variables of the job.
     pub environment: Vec<(OsString, OsString)>,
 }
@@ -80,7 +85,8 @@ pub fn record(
         });
     };
     let mut session_options = options.session.clone();
-    session_options.starts_on = options.delay.is_none();
+    session_options.starts_on = starts_on(options);
+    session_options.steps = options.steps.map_or(0..u64::MAX, |window| window.first..window.end);
     let mut session = Session::start(session_options)?;
     let hook = options.python.as_ref().and_then(|_| match crate::python::write_hook(session.rings()) {
         Ok(hook) => Some(hook),
@@ -120,6 +126,10 @@ pub fn record(
     for attachment in &mut attachments {
         attachment.finish(&mut session);
     }
+    // A flight recorder is for the end that nobody expected.
+    if options.session.flight_seconds.is_some() && !status.success() {
+        dump(&mut session);
+    }
     let folder = session.folder().to_owned();
     let exit = status.code().or_else(|| status.signal().map(|signal| -signal));
     let manifest = session.finish(exit).unwrap_or_else(|_| Manifest::read(&folder).unwrap_or_default());
@@ -139,6 +149,7 @@ fn watch(
     let mut ended: Option<(ExitStatus, Instant)> = None;
     // A defect of the recorder must not take the job along: then it is only waited for.
     let mut is_broken = false;
+    let mut slow = options.slow_step_factor.map(SlowSteps::new);
     loop {
         while let Some(signal) = signals.next() {
             match signal.number {
@@ -169,6 +180,7 @@ fn watch(
             let job = child.id();
             let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 wait = session.poll();
+                go_by_steps(options.steps, &mut slow, session);
                 for attachment in attachments.iter_mut() {
                     attachment.poll(session, job);
                 }
@@ -184,6 +196,29 @@ fn watch(
             return status;
         }
         signals.wait(wait.as_millis().max(1) as i32);
+    }
+}
+
+/// Whether processes record from their start.
+fn starts_on(options: &LaunchOptions) -> bool {
+    options.delay.is_none() && options.steps.is_none_or(|window| window.is_open(None))
+}
+
+/// Opens and closes the window of steps, and dumps after a slow step.
+fn go_by_steps(window: Option<StepWindow>, slow: &mut Option<SlowSteps>, session: &mut Session) {
+    if let Some(window) = window {
+        let done = session.steps_done().into_iter().map(|(_, steps)| steps).max();
+        let is_open = window.is_open(done);
+        if is_open != session.is_recording() {
+            session.set_recording(is_open);
+        }
+    }
+    let Some(slow) = slow else { return };
+    for duration_ns in session.take_step_durations() {
+        if let Some(times) = slow.add(duration_ns, Instant::now()) {
+            session.mark(&format!("slow step: {times:.1} times the median"));
+            dump(session);
+        }
     }
 }
 
@@ -210,7 +245,10 @@ fn environment(
     if let Some(mib) = options.ring_mib {
         set("GAPLESS_RING_MIB", OsStr::new(&mib.to_string()));
     }
-    if options.delay.is_some() {
+    if let Some(window) = options.steps {
+        set("GAPLESS_STEPS", OsStr::new(&format!("{}:{}", window.first, window.end)));
+    }
+    if !starts_on(options) {
         set("GAPLESS_START", OsStr::new("off"));
     }
     for (is_wanted, name, what) in [
@@ -342,6 +380,7 @@ mod tests {
                 folder: "x".into(),
                 command: Vec::new(),
                 flight_seconds: None,
+                steps: 0..u64::MAX,
                 disk_bytes: 1 << 30,
                 starts_on: true,
             },
@@ -353,6 +392,8 @@ mod tests {
             ring_mib: None,
             delay: None,
             duration: None,
+            steps: None,
+            slow_step_factor: None,
             environment: Vec::new(),
         }
     }

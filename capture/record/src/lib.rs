@@ -27,6 +27,7 @@ pub mod python;
 pub mod recover;
 pub mod session;
 pub mod signals;
+pub mod trigger;
 
 pub use error::RecordError;
 pub use launch::{LaunchOptions, Outcome, record};

@@ -54,6 +54,8 @@ pub struct Common<'a> {
     pub start: Anchor,
     /// Machine.
     pub host: &'a str,
+    /// Which steps are written.
+    pub steps: std::ops::Range<u64>,
     /// Seconds that a flight recorder keeps; `None` writes everything at once.
     pub flight_seconds: Option<f64>,
 }
@@ -110,7 +112,8 @@ impl ProcessRecording {
         fact("gapless.world_size", facts.world_size);
         fact("gapless.local_rank", facts.local_rank);
         let name = display_name(&facts.command, pid);
-        let encoder = ProcessEncoder::new(pid, start_time, 2);
+        let mut encoder = ProcessEncoder::new(pid, start_time, 2);
+        encoder.keep_steps(common.steps.clone());
         let mut out = Writer::with_capacity(1 << 16);
         let process_header = ProcessHeader {
             pid,
@@ -189,7 +192,8 @@ impl ProcessRecording {
     }
 
     /// Asks the process to record or not.
-    pub fn set_recording(&self, on: bool) {
+    pub fn set_recording(&mut self, on: bool) {
+        self.encoder.set_recording(on);
         self.reader.set_recording(on);
     }
 
@@ -263,6 +267,11 @@ impl ProcessRecording {
     /// Steps that the process has done; `None` before its first.
     pub fn steps_done(&self) -> Option<u64> {
         self.encoder.steps_done()
+    }
+
+    /// Durations of the steps that ended since the last call, in ns.
+    pub fn take_step_durations(&mut self) -> Vec<i64> {
+        self.encoder.take_step_durations()
     }
 
     /// Puts a mark on the process's timeline, now.

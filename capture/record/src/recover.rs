@@ -160,7 +160,14 @@ fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Res
         realtime_ns: manifest.start_unix_ns as u64,
         boottime_ns: ClockKind::Monotonic.anchor().boottime_ns,
     };
-    let common = crate::process::Common { folder, id: &manifest.id, start, host: &manifest.host, flight_seconds: None };
+    let common = crate::process::Common {
+        folder,
+        id: &manifest.id,
+        start,
+        host: &manifest.host,
+        steps: 0..u64::MAX,
+        flight_seconds: None,
+    };
     ProcessRecording::new(&common, reader, facts)
 }
 

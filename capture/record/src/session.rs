@@ -26,6 +26,8 @@ pub struct SessionOptions {
     pub flight_seconds: Option<f64>,
     /// Most bytes that the recording may take on disk.
     pub disk_bytes: u64,
+    /// Which steps are written.
+    pub steps: std::ops::Range<u64>,
     /// Whether processes record from their start.
     pub starts_on: bool,
 }
@@ -184,6 +186,11 @@ impl Session {
         running.filter_map(|process| Some((process.pid(), process.steps_done()?))).collect()
     }
 
+    /// Durations of the steps that ended since the last call, in ns, all processes together.
+    pub fn take_step_durations(&mut self) -> Vec<i64> {
+        self.processes.iter_mut().flat_map(ProcessRecording::take_step_durations).collect()
+    }
+
     /// Puts a mark on the timeline of each process, now.
     pub fn mark(&mut self, name: &str) {
         for process in self.processes.iter_mut().filter(|process| !process.is_done) {
@@ -247,19 +254,20 @@ impl Session {
                 }
             };
             self.known.insert(name, ());
-            if !self.is_recording {
-                reader.set_recording(false);
-            }
             let facts = procfs::facts(&reader);
             let common = Common {
                 folder: &self.folder,
                 id: &self.manifest.id,
                 start: self.start,
                 host: &self.manifest.host,
+                steps: self.options.steps.clone(),
                 flight_seconds: self.options.flight_seconds,
             };
             match ProcessRecording::new(&common, reader, facts) {
-                Ok(process) => {
+                Ok(mut process) => {
+                    if !self.is_recording {
+                        process.set_recording(false);
+                    }
                     self.processes.push(process);
                     // Recovery goes by the manifest.
                     self.wrote_manifest = None;
@@ -272,7 +280,7 @@ impl Session {
     /// Switches recording on or off in all processes, and those that come.
     pub fn set_recording(&mut self, on: bool) {
         self.is_recording = on;
-        for process in &self.processes {
+        for process in &mut self.processes {
             process.set_recording(on);
         }
     }

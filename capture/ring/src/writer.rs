@@ -125,6 +125,19 @@ pub fn note_source(bit: u32) {
     }
 }
 
+/// Switches recording of this process.
+pub fn set_recording(on: bool) {
+    if let Some(process) = process() {
+        // SAFETY: as in `is_active`.
+        let control = &unsafe { process.header.as_ref() }.control;
+        if on {
+            control.fetch_or(CONTROL_ON, Ordering::Relaxed);
+        } else {
+            control.fetch_and(!CONTROL_ON, Ordering::Relaxed);
+        }
+    }
+}
+
 /// To be called when the process ends in order: takes a last reading of the clocks.
 pub fn finish() {
     if STATE.load(Ordering::Acquire) != 2 {
@@ -159,6 +172,17 @@ pub fn with<R>(act: impl FnOnce(&mut Thread) -> R) -> Option<R> {
     Some(act(thread))
 }
 
+/// As [`with`], also while recording is switched off: for the rare records by which the recorder knows the job, steps and
+/// facts.
+pub fn with_even_if_off<R>(act: impl FnOnce(&mut Thread) -> R) -> Option<R> {
+    let mut thread = THREAD.get();
+    if (thread as usize) <= NONE as usize {
+        thread = make_thread(thread, process()?)?.as_ptr();
+    }
+    // SAFETY: as in `with`.
+    Some(act(unsafe { &mut *thread }))
+}
+
 #[cold]
 #[inline(never)]
 fn first_event(thread: *mut Thread) -> Option<NonNull<Thread>> {
@@ -168,6 +192,12 @@ fn first_event(thread: *mut Thread) -> Option<NonNull<Thread>> {
     if header.control.load(Ordering::Relaxed) & CONTROL_ON == 0 {
         return None;
     }
+    make_thread(thread, process)
+}
+
+fn make_thread(thread: *mut Thread, process: &'static Process) -> Option<NonNull<Thread>> {
+    // SAFETY: as in `is_active`.
+    let header = unsafe { process.header.as_ref() };
     if thread == NONE {
         header.dropped_without_ring.fetch_add(1, Ordering::Relaxed);
         return None;

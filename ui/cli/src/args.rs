@@ -399,7 +399,7 @@ pub struct RecordArgs {
     /// Stop recording after so long; the job goes on
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "When")]
     pub duration: Option<Duration>,
-    /// Keep only the last so long, in memory; SIGUSR2 to gapless writes it
+    /// Keep only the last so long, in memory; SIGUSR2 to gapless, `gapless ctl dump` or a crash of the job writes it
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "When")]
     pub flight_recorder: Option<Duration>,
     /// Leave NVTX ranges out
@@ -420,6 +420,12 @@ pub struct RecordArgs {
     /// Most shared memory for the rings of a process, in MiB [default: 128]
     #[arg(long, value_name = "MIB", help_heading = "Limits")]
     pub ring_memory: Option<u64>,
+    /// Record only these steps: 100:103
+    #[arg(long, value_name = "A:B", value_parser = parse_steps, conflicts_with_all = ["delay", "duration"], help_heading = "When")]
+    pub steps: Option<gapless_record::attach::DetailSteps>,
+    /// Write what the flight recorder keeps when a step takes so many times the median
+    #[arg(long, value_name = "TIMES", requires = "flight_recorder", help_heading = "When")]
+    pub dump_on_slow_step: Option<f64>,
     /// Record these steps with shapes and Python stacks too, through PyTorch's own profiler: 100:103
     #[arg(long, value_name = "A:B", value_parser = parse_steps, help_heading = "When")]
     pub detail_steps: Option<gapless_record::attach::DetailSteps>,

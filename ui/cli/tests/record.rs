@@ -1,6 +1,7 @@
 //! `gapless record` with real jobs: what they print and return, what is recorded, and what happens when either side is
 //! killed.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -364,6 +365,26 @@ fn a_window_by_time_and_a_flight_recorder() {
     assert!((900.0..2_600.0).contains(&span_ms), "{span_ms} ms");
     assert!(events(&dump, "step") < 3000 && events(&dump, "step") > 300, "{dump:#}");
     assert_eq!(dump["warnings"].as_array().unwrap().iter().filter(|warning| warning["severity"] == "lost").count(), 0);
+}
+
+#[test]
+fn a_window_of_steps_is_exact() {
+    if !has_python() {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.write("loop.py", LOOP);
+    let status = command(
+        &scratch,
+        &["record", "-q", "-o", "run", "--steps", "100:130", "--", "python3", "loop.py", "400", "0.001"],
+    )
+    .status()
+    .unwrap();
+    assert!(status.success());
+    let info = info(&scratch, "run");
+    assert_eq!(events(&info, "step"), 30, "{info:#}");
+    // The recorder, which sees a step a moment after it began, may open the window one step early.
+    assert!((60..=64).contains(&events(&info, "annotation")), "{info:#}");
 }
 
 #[test]

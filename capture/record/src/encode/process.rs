@@ -1,5 +1,7 @@
 //! One process: a header, then its threads.
 
+use std::ops::Range;
+
 use gapless_ring::ThreadInstance;
 use gapless_ring::layout::Record;
 use perfetto_proto::field::{packet, trace, track_event};
@@ -53,6 +55,9 @@ pub struct ProcessEncoder {
     declared: FxHashMap<u64, ()>,
     facts: Vec<(String, String)>,
     keeps_ends: bool,
+    /// Which steps are written.
+    steps: Range<u64>,
+    is_recording: bool,
 }
 
 /// The sequence of headers.
@@ -72,6 +77,8 @@ impl ProcessEncoder {
             declared: FxHashMap::default(),
             facts: Vec::new(),
             keeps_ends: false,
+            steps: 0..u64::MAX,
+            is_recording: true,
         }
     }
 
@@ -80,6 +87,16 @@ impl ProcessEncoder {
     pub fn resume(&mut self, tracks: impl IntoIterator<Item = u64>) {
         self.keeps_ends = true;
         self.declared.extend(tracks.into_iter().map(|uuid| (uuid, ())));
+    }
+
+    /// Writes only these steps: processes tell of all, also while nothing else is recorded.
+    pub fn keep_steps(&mut self, steps: Range<u64>) {
+        self.steps = steps;
+    }
+
+    /// Whether steps that begin from now on are written.
+    pub fn set_recording(&mut self, on: bool) {
+        self.is_recording = on;
     }
 
     /// Writes what begins the file.
@@ -152,6 +169,8 @@ impl ProcessEncoder {
             facts: &mut self.facts,
             pid: self.pid,
             keeps_ends: self.keeps_ends,
+            steps: &self.steps,
+            is_recording: self.is_recording,
         };
         thread.encode(&mut shared, out, slots);
     }
@@ -191,6 +210,11 @@ impl ProcessEncoder {
         self.threads.values().filter_map(ThreadEncoder::steps_done).max()
     }
 
+    /// Durations of the steps that ended since the last call, in ns.
+    pub fn take_step_durations(&mut self) -> Vec<i64> {
+        self.threads.values_mut().flat_map(ThreadEncoder::take_step_durations).collect()
+    }
+
     /// Writes what was held back for arguments that did not come.
     pub fn flush(&mut self, clock: &ClockMap, strings: &dyn Strings, out: &mut Writer) {
         self.each(clock, strings, |thread, shared| thread.flush(shared, out));
@@ -223,6 +247,8 @@ impl ProcessEncoder {
                 facts: &mut self.facts,
                 pid: self.pid,
                 keeps_ends: self.keeps_ends,
+                steps: &self.steps,
+                is_recording: self.is_recording,
             };
             act(thread, &mut shared);
         }

@@ -1,5 +1,7 @@
 //! One thread: records in, packets of its sequence out.
 
+use std::ops::Range;
+
 use gapless_ring::layout::{AttrType, Kind, Record};
 use gapless_ring::reader::{extra_bytes, extra_comm};
 use gapless_ring::{Class, ThreadInstance};
@@ -52,6 +54,9 @@ pub(super) struct Shared<'a> {
     pub pid: u32,
     /// Whether ends without a begin are written: their begins are in the file already.
     pub keeps_ends: bool,
+    /// Which steps are written, and whether any are now.
+    pub steps: &'a Range<u64>,
+    pub is_recording: bool,
 }
 
 /// An event whose arguments may still come.
@@ -95,6 +100,8 @@ pub(super) struct ThreadEncoder {
     /// Number and begin of the step that is open.
     step: Option<(i64, i64)>,
     steps_done: Option<u64>,
+    /// Durations of steps that ended since they were last taken.
+    step_durations_ns: Vec<i64>,
     /// Whether the end of a step was seen.
     has_ended_step: bool,
     pub counts: ThreadCounts,
@@ -125,6 +132,7 @@ impl ThreadEncoder {
             pending: None,
             step: None,
             steps_done: None,
+            step_durations_ns: Vec::new(),
             has_ended_step: false,
             counts: ThreadCounts::default(),
         }
@@ -133,6 +141,11 @@ impl ThreadEncoder {
     /// Steps that the thread has done; `None` where it never stepped.
     pub fn steps_done(&self) -> Option<u64> {
         self.steps_done
+    }
+
+    /// Durations of the steps that ended since the last call, in ns.
+    pub fn take_step_durations(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.step_durations_ns)
     }
 
     /// Ranges that are open.
@@ -251,8 +264,10 @@ impl ThreadEncoder {
                 let step = record.payload as i64;
                 if step >= 0 {
                     self.steps_done = Some(step as u64);
-                    self.step = Some((step, time_ns));
-                    self.begin_step(shared, out, step, time_ns);
+                    if shared.is_recording && shared.steps.contains(&(step as u64)) {
+                        self.step = Some((step, time_ns));
+                        self.begin_step(shared, out, step, time_ns);
+                    }
                 }
             }
             Kind::End => {
@@ -316,12 +331,16 @@ impl ThreadEncoder {
     }
 
     fn end_step(&mut self, shared: &mut Shared<'_>, out: &mut Writer, time_ns: i64) {
-        let is_known = self.step.take().is_some();
+        let step = self.step.take();
+        let is_known = step.is_some();
         // In a file that is taken up again the open step was begun by the recorder before.
         let was_known = shared.keeps_ends
             && !std::mem::replace(&mut self.has_ended_step, true)
             && shared.declared.contains_key(&track_uuid(&[self.uuid, 1]));
         if is_known || was_known {
+            if let Some((_, begin_ns)) = step {
+                self.step_durations_ns.push(time_ns.saturating_sub(begin_ns));
+            }
             let uuid = self.track(shared, out, "Steps", 1);
             self.packet(out, time_ns, |event| {
                 event.uint(track_event::TYPE, SLICE_END);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use gapless_record::attach::Control;
 use gapless_record::folder::default_name;
 use gapless_record::launch::{exit_like, find_inject};
+use gapless_record::trigger::StepWindow;
 use gapless_record::{LaunchOptions, Outcome, RecordError, SessionOptions};
 use gapless_trace::thousands;
 
@@ -45,6 +46,7 @@ fn launch_options(args: &RecordArgs) -> anyhow::Result<LaunchOptions> {
             command: args.command.clone(),
             flight_seconds: args.flight_recorder.map(|keep| keep.0 as f64 / 1e9),
             disk_bytes: args.disk_budget,
+            steps: 0..u64::MAX,
             starts_on: true,
         },
         inject: find_inject().map_err(refused)?,
@@ -55,6 +57,8 @@ fn launch_options(args: &RecordArgs) -> anyhow::Result<LaunchOptions> {
         ring_mib: args.ring_memory,
         delay: args.delay.map(seconds),
         duration: args.duration.map(seconds),
+        steps: args.steps.map(|steps| StepWindow { first: steps.first, end: steps.first + steps.count }),
+        slow_step_factor: args.dump_on_slow_step,
         environment: Vec::new(),
     })
 }
