@@ -156,13 +156,13 @@ const INFO: [(&str, &str); 3] = [
 
 /// Payloads without what differs from run to run: padding and addresses.
 fn without_addresses(line: &str) -> String {
-    let keep = |hex: &str, ranges: &[std::ops::Range<usize>]| -> String {
-        ranges.iter().map(|range| &hex[range.start * 2..range.end * 2]).collect()
+    let keep = |hex: &str, ranges: &[(usize, usize)]| -> String {
+        ranges.iter().map(|(from, to)| &hex[from * 2..to * 2]).collect()
     };
     let Some((key, hex)) = line.trim_end_matches(" @NCCL").split_once(" = ") else { return line.to_string() };
     match key.trim() {
-        "nvtx-payload:16777221" => format!("{key} = {} @NCCL", keep(hex, &[0..20])),
-        "nvtx-payload:4294967296" => format!("{key} = {} @NCCL", keep(hex, &[0..12, 16..24, 40..48])),
+        "nvtx-payload:16777221" => format!("{key} = {} @NCCL", keep(hex, &[(0, 20)])),
+        "nvtx-payload:4294967296" => format!("{key} = {} @NCCL", keep(hex, &[(0, 12), (16, 24), (40, 48)])),
         _ => line.to_string(),
     }
 }
