@@ -801,7 +801,9 @@ impl Thread {
             if slots > self.capacity {
                 return false;
             }
-            self.tail = self.tail.max(tail).max((self.head + slots).saturating_sub(self.capacity));
+            // A good piece of them at once, as this is not the fast way.
+            let room = (slots + self.capacity / 16).min(self.capacity);
+            self.tail = self.tail.max(tail.min(self.head)).max((self.head + room).saturating_sub(self.capacity));
             return true;
         }
         // A job can only harm itself by writing nonsense here, but not make us run past the ring.
