@@ -51,12 +51,17 @@ pub(crate) struct Names {
     used: usize,
     /// Bytes of the strings area that have storage.
     reserved: u64,
+    /// Names to lose before the next try at more storage, as a refusal takes system calls.
+    refused: u32,
 }
+
+/// Names that are lost without another try at storage once there was none.
+const REFUSED: u32 = 1024;
 
 impl Names {
     pub(crate) fn new() -> io::Result<Names> {
         let places = sys::map_private(PLACES * size_of::<Place>())?;
-        Ok(Names { places: places.cast(), used: 0, reserved: 0 })
+        Ok(Names { places: places.cast(), used: 0, reserved: 0, refused: 0 })
     }
 
     /// The number of a string, which is written to the segment if it is new. `None` where there is no more room.
@@ -93,8 +98,15 @@ impl Names {
             return None;
         }
         if end > self.reserved {
+            if self.refused > 0 {
+                self.refused -= 1;
+                return None;
+            }
             let until = end.next_multiple_of(RESERVE_BYTES).min(STRINGS_BYTES as u64);
-            reserve(STRINGS_OFFSET as u64 + self.reserved, until - self.reserved).ok()?;
+            if reserve(STRINGS_OFFSET as u64 + self.reserved, until - self.reserved).is_err() {
+                self.refused = REFUSED;
+                return None;
+            }
             self.reserved = until;
         }
         // SAFETY: `at .. end` lies within the area, has storage, and nobody else writes there: the lock is held.

@@ -315,7 +315,7 @@ impl SegmentReader {
             ring.position = head;
         }
         if head - ring.position > ring.slots {
-            lost += head - ring.position - ring.slots;
+            lost = head - ring.position - ring.slots;
             ring.position = head - ring.slots;
             cut = true;
         }
@@ -330,21 +330,21 @@ impl SegmentReader {
             if safe_from > ring.position {
                 let torn = (safe_from - ring.position).min(scratch.len() as u64);
                 scratch.drain(..torn as usize);
-                lost += torn;
+                lost = lost.saturating_add(torn);
                 cut = true;
             }
         }
         if cut {
             // The first slots may be the rest of a record whose head is gone.
             let first = first_record(scratch);
-            lost += first as u64;
+            lost = lost.saturating_add(first as u64);
             scratch.drain(..first);
         }
         ring.position = head;
         // In overwriting mode a closed ring stays, so that a later dump still shows its thread.
         ring.is_done = state == RING_CLOSED && !overwriting;
         let dropped = ring.header().dropped.load(Ordering::Relaxed);
-        lost += dropped.saturating_sub(ring.dropped);
+        lost = lost.saturating_add(dropped.saturating_sub(ring.dropped));
         ring.dropped = dropped;
         let entry = self.entry(index);
         if !scratch.is_empty() || lost > 0 {
@@ -354,7 +354,7 @@ impl SegmentReader {
                 tid: entry.tid.load(Ordering::Relaxed),
             };
             done.slots += scratch.len() as u64;
-            done.lost += lost;
+            done.lost = done.lost.saturating_add(lost);
             sink(Batch { thread, name: &name, slots: scratch, lost });
         }
     }

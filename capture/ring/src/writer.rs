@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::clock::ClockKind;
 use crate::facts::Facts;
@@ -41,6 +41,8 @@ const CACHE_PLACES: usize = 512;
 const DOMAINS: usize = 8;
 /// Tries at the process's lock before a name or ring is given up; a signal handler may have interrupted its holder.
 const LOCK_TRIES: u32 = 20_000;
+/// Records that are dropped without another try at more memory once there was none.
+const REFUSED: u32 = 1024;
 
 /// What this process knows of itself. Made once a process, never freed: other threads may be reading it.
 struct Process {
@@ -60,6 +62,8 @@ static STATE: AtomicU32 = AtomicU32::new(0);
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 /// Not a `Once`: a child that was forked while another thread ran it would wait for ever.
 static HOOKED: AtomicBool = AtomicBool::new(false);
+/// Events that came while the segment was made and could not wait for it.
+static LOST_EARLY: AtomicU64 = AtomicU64::new(0);
 static EXIT_KEY: AtomicU32 = AtomicU32::new(u32::MAX);
 
 thread_local! {
@@ -97,6 +101,8 @@ pub struct Thread {
     entry: *const Entry,
     mapped: usize,
     thread_serial: u64,
+    /// Records to drop before the next try at a larger ring.
+    refused: u32,
     /// Ids given by [`Thread::new_id`].
     ids: u64,
     /// Open ranges by domain, recorded or lost.
@@ -225,27 +231,58 @@ fn process() -> Option<&'static Process> {
         // SAFETY: state 2 is set after the pointer; the process is never freed.
         2 => unsafe { PROCESS.load(Ordering::Acquire).as_ref() },
         0 => make_process(),
+        1 => wait_for_process(),
         _ => None,
+    }
+}
+
+/// Another thread makes the segment, which takes a fraction of a millisecond: this one waits about as long as for the
+/// lock, for all threads of a pool may have their first events now.
+#[cold]
+#[inline(never)]
+fn wait_for_process() -> Option<&'static Process> {
+    for tries in 0..LOCK_TRIES {
+        match STATE.load(Ordering::Acquire) {
+            1 => pause(tries),
+            // SAFETY: as in `process`.
+            2 => return unsafe { PROCESS.load(Ordering::Acquire).as_ref() },
+            _ => return None,
+        }
+    }
+    LOST_EARLY.fetch_add(1, Ordering::Relaxed);
+    None
+}
+
+fn pause(tries: u32) {
+    if tries % 64 == 63 {
+        std::thread::yield_now();
+    } else {
+        std::hint::spin_loop();
     }
 }
 
 #[cold]
 #[inline(never)]
 fn make_process() -> Option<&'static Process> {
-    // Whoever comes while another thread makes the segment loses its event instead of waiting.
+    // Before anything else: a child that is forked while its parent is at it must know that it is one.
+    if std::env::var_os(RINGS_VARIABLE).is_some() && !HOOKED.swap(true, Ordering::Relaxed) {
+        install_hooks();
+    }
     if STATE.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
-        return None;
+        return wait_for_process();
     }
     match Process::make() {
         Some(process) => {
-            // Only one thread comes here at a time: it has taken `STATE` from 0 to 1.
-            if !HOOKED.swap(true, Ordering::Relaxed) {
-                install_hooks();
-            }
             PROCESS.store(Box::into_raw(Box::new(process)), Ordering::Release);
             STATE.store(2, Ordering::Release);
             // SAFETY: just stored.
-            unsafe { PROCESS.load(Ordering::Acquire).as_ref() }
+            let process = unsafe { PROCESS.load(Ordering::Acquire).as_ref() };
+            if let Some(process) = process {
+                // SAFETY: as in `is_active`.
+                let header = unsafe { process.header.as_ref() };
+                header.dropped_without_ring.fetch_add(LOST_EARLY.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+            }
+            process
         }
         None => {
             STATE.store(3, Ordering::Release);
@@ -295,7 +332,7 @@ unsafe extern "C" fn thread_ends(value: *mut libc::c_void) {
     }
 }
 
-fn store_anchor(target: &[std::sync::atomic::AtomicU64; 4], clock: ClockKind) {
+fn store_anchor(target: &[AtomicU64; 4], clock: ClockKind) {
     let anchor = clock.anchor();
     let values = [anchor.ticks, anchor.monotonic_ns, anchor.realtime_ns, anchor.boottime_ns];
     for (place, value) in target.iter().zip(values) {
@@ -383,11 +420,7 @@ impl Process {
             if self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 return Some(Locked { process: self });
             }
-            if tries % 64 == 63 {
-                std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
-            }
+            pause(tries);
         }
         None
     }
@@ -539,6 +572,7 @@ impl Thread {
                 entry,
                 mapped,
                 thread_serial: entry.thread_serial.load(Ordering::Relaxed),
+                refused: 0,
                 ids: 0,
                 depths: [(0, 0); DOMAINS],
                 cache: [Cached { hash: 0, id: 0 }; CACHE_PLACES],
@@ -797,7 +831,9 @@ impl Thread {
             if slots > self.capacity {
                 return false;
             }
-            self.tail = self.tail.max(tail).max((self.head + slots).saturating_sub(self.capacity));
+            // A good piece of them at once, as this is not the fast way.
+            let room = (slots + self.capacity / 16).min(self.capacity);
+            self.tail = self.tail.max(tail.min(self.head)).max((self.head + room).saturating_sub(self.capacity));
             return true;
         }
         // A job can only harm itself by writing nonsense here, but not make us run past the ring.
@@ -821,7 +857,15 @@ impl Thread {
         }
         // SAFETY: processes are never freed.
         let process = unsafe { &*self.process };
-        let Some((entry, base, mapped)) = process.take_ring(wanted, self.thread_serial) else { return false };
+        // Finding out that there is none takes system calls.
+        if self.refused > 0 {
+            self.refused -= 1;
+            return false;
+        }
+        let Some((entry, base, mapped)) = process.take_ring(wanted, self.thread_serial) else {
+            self.refused = REFUSED;
+            return false;
+        };
         self.close();
         // SAFETY: the ring was just mapped with these slots behind its header.
         unsafe {

@@ -31,6 +31,7 @@ mod tasks;
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
 
+use gapless_ring::ClockKind;
 use gapless_ring::layout::SOURCE_ITT;
 use gapless_ring::writer;
 
@@ -125,7 +126,11 @@ unsafe extern "C" fn api_version() -> *const c_char {
 }
 
 unsafe extern "C" fn get_timestamp() -> u64 {
-    writer::ticks()
+    match writer::ticks() {
+        // Nothing is recorded, but who asks may want to wait or measure.
+        0 => ClockKind::Monotonic.ticks(),
+        ticks => ticks,
+    }
 }
 
 /// The function for an entry point, by its name without the prefix.

@@ -38,8 +38,8 @@ pub(super) struct Message {
 
 const _: () = assert!(size_of::<Attributes>() == 48);
 
-/// Where the fields end, so that of a short structure whole fields are read.
-const FIELD_ENDS: [usize; 9] = [2, 4, 8, 12, 16, 20, 24, 32, 48];
+/// Where fields end that say something: types with their values. Of a short structure only these are read.
+const FIELD_ENDS: [usize; 5] = [4, 8, 16, 32, 48];
 
 const MESSAGE_ASCII: i32 = 1;
 const MESSAGE_WIDE: i32 = 2;
@@ -95,6 +95,9 @@ impl Message {
     /// The message is of its kind.
     #[inline(always)]
     pub unsafe fn tell(&self, thread: &mut Thread, record: &mut Record, facts: &mut Facts) {
+        if self.text == 0 {
+            return;
+        }
         // SAFETY: by this function's own contract.
         unsafe {
             match self.kind {
