@@ -14,10 +14,10 @@
 
 pub mod api;
 mod classify;
+mod gloo;
 pub mod itt;
+mod mpi;
 pub mod nvtx;
 mod pin;
-mod table;
-mod gloo;
-mod mpi;
 mod symbols;
+mod table;
