@@ -19,6 +19,8 @@ pub struct Done {
 pub struct Call {
     pub name: String,
     pub thread: u64,
+    pub tid: u32,
+    pub class: u8,
     pub depth: usize,
     pub begin_ticks: u64,
     pub end_ticks: u64,
@@ -76,12 +78,12 @@ fn read_segment(path: &Path) -> Process {
         ..Process::default()
     };
     for (thread, slots) in threads {
-        read_thread(&reader, thread.serial, &slots, &mut process);
+        read_thread(&reader, thread, &slots, &mut process);
     }
     process
 }
 
-fn read_thread(reader: &SegmentReader, thread: u64, slots: &[Record], process: &mut Process) {
+fn read_thread(reader: &SegmentReader, thread: ThreadInstance, slots: &[Record], process: &mut Process) {
     let text = |id: u32| reader.string(id).unwrap_or_default();
     let mut open: Vec<usize> = Vec::new();
     // What the facts that follow are about: the begin or end of this range, or the last request that it ended.
@@ -101,7 +103,9 @@ fn read_thread(reader: &SegmentReader, thread: u64, slots: &[Record], process: &
                 open.push(about);
                 process.calls.push(Call {
                     name: text(record.name),
-                    thread,
+                    thread: thread.serial,
+                    tid: thread.tid,
+                    class: record.class,
                     depth: open.len() - 1,
                     begin_ticks: record.ticks,
                     comm,
