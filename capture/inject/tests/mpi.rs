@@ -302,3 +302,86 @@ fn every_call_of_an_mpi4py_job_is_recorded_as_it_was() {
         compare(&record(&library, &command, folder.path()));
     }
 }
+
+#[test]
+fn fortran_is_recorded_as_it_was() {
+    for library in libraries(|library| vec![library.fortran, library.run]) {
+        for name in ["fortran.f90", "fortran2008.f90"] {
+            let folder = tempfile::tempdir().unwrap();
+            let program = compile(library.fortran, name, folder.path());
+            compare(&record(&library, &[program.to_str().unwrap()], folder.path()));
+        }
+    }
+}
+
+#[test]
+fn requests_of_many_threads_end_once_each() {
+    for library in libraries(|library| vec![library.cc, library.run]) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = compile(library.cc, "threads.c", folder.path());
+        let rings = folder.path().join("rings");
+        std::fs::create_dir(&rings).unwrap();
+        let command = [program.to_str().unwrap()];
+        let log = folder.path().join("log");
+        let plain = lines(&run(&library, RANKS, &command, &log, None));
+        assert_eq!(plain, lines(&run(&library, RANKS, &command, &log, Some(&rings))));
+        let processes = support::read(&rings);
+        assert_eq!(processes.len(), RANKS);
+        for process in &processes {
+            assert_eq!(process.lost, 0);
+            let of = |name: &str| process.calls.iter().filter(|call| call.name == name).collect::<Vec<_>>();
+            let (receives, sends, waits) = (of("MPI_Irecv"), of("MPI_Isend"), of("MPI_Wait"));
+            assert_eq!((receives.len(), sends.len(), waits.len()), (2000, 2000, 4000), "{}", library.name);
+            let begun: BTreeSet<u64> = receives.iter().chain(&sends).map(|call| call.comm.request).collect();
+            assert_eq!(begun.len(), 4000);
+            let mut ended = BTreeSet::new();
+            for wait in &waits {
+                assert_eq!(wait.done.len(), 1);
+                assert!(ended.insert(wait.done[0].number), "ended twice");
+            }
+            assert_eq!(begun, ended);
+            // The receive's tag is the thread that began it; another thread waited.
+            let receiver: HashMap<u64, &&Call> = receives.iter().map(|call| (call.comm.request, call)).collect();
+            for wait in &waits {
+                if let Some(receive) = receiver.get(&wait.done[0].number) {
+                    assert_ne!(receive.thread, wait.thread);
+                    assert_eq!(wait.done[0].facts["received_tag"], i64::from(receive.comm.tag));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn programs_without_mpi_do_not_notice() {
+    let folder = tempfile::tempdir().unwrap();
+    let rings = folder.path().join("rings");
+    std::fs::create_dir(&rings).unwrap();
+    let script =
+        "echo out; echo error >&2; (exec sh -c 'echo child; ls /nowhere 2>/dev/null; exit 4'); echo $?; exit 9";
+    let run = |preload: bool| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        if preload {
+            command.env("LD_PRELOAD", support::image()).env("GAPLESS_RINGS", &rings);
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), output.stdout, output.stderr)
+    };
+    assert_eq!(run(false), run(true));
+    assert_eq!(std::fs::read_dir(&rings).unwrap().count(), 0, "nothing is made where nothing is called");
+}
+
+#[test]
+fn without_a_recording_the_image_only_passes_on() {
+    for library in libraries(|library| vec![library.cc, library.run]) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = compile(library.cc, "program.c", folder.path());
+        let command = [program.to_str().unwrap()];
+        let log = folder.path().join("log");
+        let plain = lines(&run(&library, RANKS, &command, &log, None));
+        let preload = format!("LD_PRELOAD={}", support::image().display());
+        let through = ["env", preload.as_str(), program.to_str().unwrap()];
+        assert_eq!(plain, lines(&run(&library, RANKS, &through, &log, None)), "{}", library.name);
+    }
+}

@@ -190,7 +190,7 @@ pub enum Kind {
     Info = 11,
     /// A communication call begins on this thread and ends with the next `Pop`; a [`Comm`] lies in the extra slots.
     CommPush = 12,
-    /// A call that was started earlier is complete; `payload` is the request.
+    /// A call that was started earlier is complete; `payload` is the number of its request.
     CommDone = 13,
 }
 
@@ -321,11 +321,11 @@ pub const RECORD_MARK: u8 = 0xA5;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(32))]
 pub struct Comm {
-    /// Identity of the communicator within the process (a handle; 0 is unknown).
+    /// Number of the communicator within the process; handles are used again, numbers are not. 0 is unknown.
     pub communicator: u64,
     /// Bytes that this rank sends (or, of a receive, receives).
     pub bytes: u64,
-    /// The request that a non-blocking call gave, else 0.
+    /// Number of the request that a call begins or waits for, else 0.
     pub request: u64,
     /// Number of this call among the collectives of its communicator, from 0; `u64::MAX` for point-to-point.
     pub sequence: u64,
@@ -333,7 +333,7 @@ pub struct Comm {
     pub rank: i32,
     /// Ranks of the communicator.
     pub size: i32,
-    /// Peer of a point-to-point call or root of a rooted collective; -1 is none.
+    /// Peer of a point-to-point call or root of a rooted collective; -1 is none, -2 any sender.
     pub peer: i32,
     /// Message tag; -1 is none.
     pub tag: i32,
@@ -341,7 +341,8 @@ pub struct Comm {
     pub count: u64,
     /// String id of the data type's name.
     pub dtype: u32,
-    /// Hash of the communicator's members in order, equal on all of them.
+    /// Hash of the communicator's members in order, equal on all of them; another for each communicator of the same
+    /// members.
     pub members: u32,
 }
 

@@ -676,18 +676,19 @@ impl Thread {
         self.push_with(record, &[]);
     }
 
-    /// A range begins, with slots that belong to its record.
+    /// A range begins, with slots that belong to its record. Whether it got in.
     #[inline(always)]
-    pub fn push_with(&mut self, record: Record, extra: &[Record]) {
+    pub fn push_with(&mut self, record: Record, extra: &[Record]) -> bool {
         // Room for this begin, its end, and the ends of all that is open.
         let slots = 1 + extra.len() as u64;
         if self.lost > 0 || !self.has_room(slots + 1 + self.open) {
             self.lost += 1;
             self.drop_one();
-            return;
+            return false;
         }
         self.open += 1;
         self.write(record, extra);
+        true
     }
 
     /// A range begins, with facts about it. All get in, or the range alone, or nothing.

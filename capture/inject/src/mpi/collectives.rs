@@ -130,7 +130,7 @@ pub(super) fn collective(call: &mut Call<'_>, volume: Volume) {
     if begins {
         facts.request = requests::number();
     }
-    let range = call.begin(facts, moved.datatype, communicator);
+    let mut range = call.begin(facts, moved.datatype, communicator);
     let code = call.go();
     if code == 0 {
         if begins {
@@ -160,7 +160,7 @@ pub(super) fn make(call: &mut Call<'_>) {
     if begins {
         facts.request = requests::number();
     }
-    let range = call.begin(facts, b"", communicator);
+    let mut range = call.begin(facts, b"", communicator);
     let code = call.go();
     if code == 0 {
         if begins {
@@ -179,7 +179,7 @@ pub(super) fn free(call: &mut Call<'_>) {
     let communicator = communicators::find(handle).map(|communicator| (handle, communicator));
     let mut facts = facts_of(communicator);
     facts.sequence = next(communicator);
-    let range = call.begin(facts, b"", communicator);
+    let mut range = call.begin(facts, b"", communicator);
     // Before the call: afterwards another thread may get the same handle.
     communicators::forget(handle);
     let code = call.go();

@@ -44,6 +44,13 @@ macro_rules! functions {
     };
 }
 
+/// Functions without buffers of the module `mpi_f08`. MPICH's call the `PMPI_` ones of C.
+macro_rules! modern {
+    ($($c:ident $name:ident ($($argument:ident),*) $action:ident $(($volume:ident))?;)*) => {$(
+        functions!(@one $c $name $name [$($argument),*] $action $(($volume))?);
+    )*};
+}
+
 macro_rules! one {
     ($argument:ident) => {
         usize
@@ -147,4 +154,45 @@ functions! {
     // Data types: only to know their sizes.
     MPI_Type_commit mpi_type_commit_ ompi_type_commit_f pmpi_type_commit_(datatype, ierror) TypeCommit;
     MPI_Type_free mpi_type_free_ ompi_type_free_f pmpi_type_free_(datatype, ierror) TypeFree;
+}
+
+modern! {
+    MPI_Init mpi_init_f08_ (ierror) Init;
+    MPI_Init_thread mpi_init_thread_f08_ (required, provided, ierror) Init;
+    MPI_Finalize mpi_finalize_f08_ (ierror) Plain;
+    MPI_Abort mpi_abort_f08_ (comm, errorcode, ierror) Plain;
+    MPI_Probe mpi_probe_f08_ (source, tag, comm, status, ierror) Probe;
+    MPI_Iprobe mpi_iprobe_f08_ (source, tag, comm, flag, status, ierror) TestProbe;
+    MPI_Mprobe mpi_mprobe_f08_ (source, tag, comm, message, status, ierror) Probe;
+    MPI_Improbe mpi_improbe_f08_ (source, tag, comm, flag, message, status, ierror) TestProbe;
+    MPI_Start mpi_start_f08_ (request, ierror) Start;
+    MPI_Startall mpi_startall_f08_ (count, requests, ierror) StartAll;
+    MPI_Wait mpi_wait_f08_ (request, status, ierror) Wait;
+    MPI_Waitall mpi_waitall_f08_ (count, requests, statuses, ierror) WaitAll;
+    MPI_Waitany mpi_waitany_f08_ (count, requests, index, status, ierror) WaitAny;
+    MPI_Waitsome mpi_waitsome_f08_ (count, requests, outcount, indices, statuses, ierror) WaitSome;
+    MPI_Test mpi_test_f08_ (request, flag, status, ierror) Test;
+    MPI_Testall mpi_testall_f08_ (count, requests, flag, statuses, ierror) TestAll;
+    MPI_Testany mpi_testany_f08_ (count, requests, index, flag, status, ierror) TestAny;
+    MPI_Testsome mpi_testsome_f08_ (count, requests, outcount, indices, statuses, ierror) TestSome;
+    MPI_Request_free mpi_request_free_f08_ (request, ierror) RequestFree;
+    MPI_Barrier mpi_barrier_f08_ (comm, ierror) Collective(Nothing);
+    MPI_Ibarrier mpi_ibarrier_f08_ (comm, request, ierror) Collective(Nothing);
+    MPI_Comm_dup mpi_comm_dup_f08_ (comm, newcomm, ierror) Make;
+    MPI_Comm_dup_with_info mpi_comm_dup_with_info_f08_ (comm, info, newcomm, ierror) Make;
+    MPI_Comm_split mpi_comm_split_f08_ (comm, color, key, newcomm, ierror) Make;
+    MPI_Comm_split_type mpi_comm_split_type_f08_ (comm, split_type, key, info, newcomm, ierror) Make;
+    MPI_Comm_create mpi_comm_create_f08_ (comm, group, newcomm, ierror) Make;
+    MPI_Comm_create_group mpi_comm_create_group_f08_ (comm, group, tag, newcomm, ierror) MakeOfSome;
+    MPI_Cart_create mpi_cart_create_f08_ (comm, ndims, dims, periods, reorder, newcomm, ierror) Make;
+    MPI_Cart_sub mpi_cart_sub_f08_ (comm, remain_dims, newcomm, ierror) Make;
+    MPI_Graph_create mpi_graph_create_f08_ (comm, nnodes, indices, edges, reorder, newcomm, ierror) Make;
+    MPI_Dist_graph_create mpi_dist_graph_create_f08_ (comm, n, sources, degrees, destinations, weights, info, reorder, newcomm, ierror) Make;
+    MPI_Dist_graph_create_adjacent mpi_dist_graph_create_adjacent_f08_ (comm, indegree, sources, sourceweights, outdegree, destinations, destweights, info, reorder, newcomm, ierror) Make;
+    MPI_Intercomm_create mpi_intercomm_create_f08_ (comm, local_leader, peer_comm, remote_leader, tag, newcomm, ierror) Make;
+    MPI_Intercomm_merge mpi_intercomm_merge_f08_ (comm, high, newcomm, ierror) Make;
+    MPI_Comm_free mpi_comm_free_f08_ (comm, ierror) Free;
+    MPI_Comm_disconnect mpi_comm_disconnect_f08_ (comm, ierror) Free;
+    MPI_Type_commit mpi_type_commit_f08_ (datatype, ierror) TypeCommit;
+    MPI_Type_free mpi_type_free_f08_ (datatype, ierror) TypeFree;
 }

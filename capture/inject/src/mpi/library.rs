@@ -64,7 +64,7 @@ pub(super) struct Library {
     fortran_in_place: [usize; 2],
     /// Address that means "no status".
     status_ignore: usize,
-    fortran_status_ignore: [usize; 2],
+    fortran_status_ignore: [usize; 4],
     /// Bytes of a status, of a handle.
     pub(super) status_bytes: usize,
     handle_bytes: usize,
@@ -112,6 +112,8 @@ impl Library {
                 fortran_status_ignore: [
                     symbol("mpi_fortran_status_ignore_\0"),
                     symbol("mpi_fortran_statuses_ignore_\0"),
+                    0,
+                    0,
                 ],
                 status_bytes: 24,
                 handle_bytes: 8,
@@ -136,7 +138,12 @@ impl Library {
             in_place: usize::MAX,
             fortran_in_place: [variable("MPIR_F_MPI_IN_PLACE\0"), symbol("MPIR_F08_MPI_IN_PLACE\0")],
             status_ignore: 1,
-            fortran_status_ignore: [variable("MPI_F_STATUS_IGNORE\0"), variable("MPI_F_STATUSES_IGNORE\0")],
+            fortran_status_ignore: [
+                variable("MPI_F_STATUS_IGNORE\0"),
+                variable("MPI_F_STATUSES_IGNORE\0"),
+                symbol("MPIR_F08_MPI_STATUS_IGNORE_OBJ\0"),
+                symbol("MPIR_F08_MPI_STATUSES_IGNORE_OBJ\0"),
+            ],
             status_bytes: 20,
             handle_bytes: 4,
             source_at: 8,
@@ -309,6 +316,14 @@ pub(super) struct Received {
     pub(super) source: i32,
     pub(super) tag: i32,
     pub(super) bytes: Option<u64>,
+}
+
+impl Received {
+    /// As facts of a record.
+    pub(super) fn facts(&self) -> impl Iterator<Item = (&'static str, i64)> + use<> {
+        let bytes = self.bytes.map(|bytes| ("received_bytes", bytes as i64));
+        bytes.into_iter().chain([("source", i64::from(self.source)), ("received_tag", i64::from(self.tag))])
+    }
 }
 
 /// Whether questions about communicators may be asked.

@@ -35,7 +35,7 @@ impl Extent {
     }
 
     /// The type was good enough for the call, so it may be asked about now.
-    fn learn(&self, range: &Range, fact: &str, moves: bool) {
+    fn learn(&self, range: &mut Range, fact: &'static str, moves: bool) {
         if let Some(handle) = self.unknown
             && let Some(datatype) = datatypes::learn(handle)
             && moves
@@ -60,10 +60,10 @@ pub(super) fn message(call: &mut Call<'_>) {
         (facts.bytes, facts.count) = (extent.bytes, extent.count);
     }
     if spec.persistent {
-        let range = call.begin(Comm { bytes: 0, count: 0, ..facts }, extent.datatype, communicator);
+        let mut range = call.begin(Comm { bytes: 0, count: 0, ..facts }, extent.datatype, communicator);
         let code = call.go();
         if code == 0 {
-            extent.learn(&range, "bytes", false);
+            extent.learn(&mut range, "bytes", false);
             let persistent = Persistent { facts, datatype: extent.datatype, communicator };
             add(call, Request { persistent: Some(Box::new(persistent)), receives, ..Request::default() });
         }
@@ -72,10 +72,10 @@ pub(super) fn message(call: &mut Call<'_>) {
     }
     if at.request != NONE {
         facts.request = requests::number();
-        let range = call.begin(facts, extent.datatype, communicator);
+        let mut range = call.begin(facts, extent.datatype, communicator);
         let code = call.go();
         if code == 0 {
-            extent.learn(&range, "bytes", moves);
+            extent.learn(&mut range, "bytes", moves);
             add(call, Request { number: facts.request, receives, ..Request::default() });
         }
         range.check(code);
@@ -85,12 +85,12 @@ pub(super) fn message(call: &mut Call<'_>) {
     if receives {
         call.use_status(at.status, &mut spare);
     }
-    let range = call.begin(facts, extent.datatype, communicator);
+    let mut range = call.begin(facts, extent.datatype, communicator);
     let code = call.go();
     if code == 0 {
-        extent.learn(&range, "bytes", moves);
+        extent.learn(&mut range, "bytes", moves);
         if receives {
-            received(call, &range);
+            received(call, &mut range);
         }
     }
     range.check(code);
@@ -106,7 +106,7 @@ pub(super) fn add(call: &mut Call<'_>, request: Request) {
     }
 }
 
-fn received(call: &Call<'_>, range: &Range) {
+fn received(call: &Call<'_>, range: &mut Range) {
     let status = call.raw(call.spec.at.status);
     if range.open && status != 0 {
         // SAFETY: the call has succeeded, so it has filled the status, which is the job's or our spare one.
@@ -132,15 +132,17 @@ pub(super) fn send_receive(call: &mut Call<'_>) {
     let source = library().peer(call.int(at.source));
     let mut spare = Status::new();
     call.use_status(at.status, &mut spare);
-    let range = call.begin(facts, sent.datatype, communicator);
-    range.fact("receive_peer", i64::from(source));
-    range.fact("receive_tag", i64::from(call.int(at.recvtag).max(-1)));
-    range.fact("receive_bytes", if source == -1 { 0 } else { room.bytes as i64 });
+    let more = [
+        ("receive_peer", i64::from(source)),
+        ("receive_tag", i64::from(call.int(at.recvtag).max(-1))),
+        ("receive_bytes", if source == -1 { 0 } else { room.bytes as i64 }),
+    ];
+    let mut range = Range::begin_with(call.spec.name, facts, sent.datatype, communicator, &more);
     let code = call.go();
     if code == 0 {
-        sent.learn(&range, "bytes", facts.peer != -1);
-        room.learn(&range, "receive_bytes", source != -1);
-        received(call, &range);
+        sent.learn(&mut range, "bytes", facts.peer != -1);
+        room.learn(&mut range, "receive_bytes", source != -1);
+        received(call, &mut range);
     }
     range.check(code);
 }
@@ -160,12 +162,12 @@ pub(super) fn matched_receive(call: &mut Call<'_>) {
     } else {
         facts.request = requests::number();
     }
-    let range = call.begin(facts, extent.datatype, None);
+    let mut range = call.begin(facts, extent.datatype, None);
     let code = call.go();
     if code == 0 {
-        extent.learn(&range, "bytes", moves);
+        extent.learn(&mut range, "bytes", moves);
         match waits {
-            true => received(call, &range),
+            true => received(call, &mut range),
             false => add(call, Request { number: facts.request, receives: true, ..Request::default() }),
         }
     }
@@ -184,9 +186,9 @@ pub(super) fn probe(call: &mut Call<'_>) {
     let facts = wanted(call);
     let mut spare = Status::new();
     call.use_status(call.spec.at.status, &mut spare);
-    let range = call.begin(facts, b"", call.communicator());
+    let mut range = call.begin(facts, b"", call.communicator());
     let code = call.go();
-    found(call, &range, facts, code);
+    found(call, &mut range, facts, code);
 }
 
 /// `MPI_Iprobe` and `MPI_Improbe`.
@@ -198,12 +200,12 @@ pub(super) fn test_probe(call: &mut Call<'_>) {
     if code == 0 && call.result_int(call.spec.at.flag, 0) == 0 {
         return add_polls();
     }
-    let range = call.begin(facts, b"", call.communicator());
-    take_polls(&range);
-    found(call, &range, facts, code);
+    let mut range = call.begin(facts, b"", call.communicator());
+    take_polls(&mut range);
+    found(call, &mut range, facts, code);
 }
 
-fn found(call: &Call<'_>, range: &Range, facts: Comm, code: c_int) {
+fn found(call: &Call<'_>, range: &mut Range, facts: Comm, code: c_int) {
     if code == 0 {
         received(call, range);
         let message = call.handle_at(call.spec.at.message, 0, FortranHandle::Message);

@@ -9,9 +9,9 @@
 //!   `members` is equal on all members and differs between communicators of the same members, whose order of creation
 //!   is the same on all of them. Who they are stands in an info record, `mpi:communicator:HASH`.
 //! - `peer` is a rank of the communicator, -1 for nobody, -2 for any sender. `bytes` of a receive are the room that it
-//!   offers. A receive's range ends with facts about what came: `received_bytes`, `source`, `received_tag`. Of a
-//!   combined send and receive the [`Comm`] is the send, and `receive_peer`, `receive_tag` and `receive_bytes` are
-//!   facts of its range.
+//!   offers. The end of a receive's range has facts about what came: `received_bytes`, `source`, `received_tag`. Of a
+//!   combined send and receive the [`Comm`] is the send, and the begin of its range has the facts `receive_peer`,
+//!   `receive_tag` and `receive_bytes`.
 //! - `bytes` of a collective: the buffer that the rank gives (broadcast, reductions), what it gives for itself
 //!   (gather), what it sends to all (scatter at the root, all-to-all), what it receives (scatter elsewhere).
 //! - A call that begins a request has the request's number in `request`; a [`Kind::CommDone`] with that number follows
@@ -19,7 +19,9 @@
 //!   `MPI_Startall` holds one range `MPI_Start` per request.
 //! - Tests and immediate probes leave a range only when they find something; `polls` says how often they were asked
 //!   in vain before.
-//! - `error` is the code that a failed call returned. It is passed on unchanged, like everything else.
+//! - `bytes` as a fact of a range's end is what the [`Comm`] does not have where a data type is seen for the first time.
+//!   `new_communicator` is the number of the one that a call made, `error` the code that a failed call returned. It is
+//!   passed on unchanged, like everything else.
 //!
 //! Calls of MPI from within MPI (a Fortran binding into the C one, MPI's own I/O) are not recorded twice.
 //!
@@ -31,9 +33,10 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use gapless_ring::Facts;
 use gapless_ring::layout::{AttrType, Class, Comm, Kind, Record};
 use gapless_ring::reader::comm_slots;
-use gapless_ring::writer;
+use gapless_ring::writer::{self, Thread};
 
 use self::communicators::Communicator;
 use self::library::{FortranHandle, Received, library};
@@ -57,9 +60,6 @@ mod wide;
 
 /// What a call returns where no library has the function; "other error" in both families or next to it.
 const MISSING: c_int = 16;
-
-/// Marks a fact as one of the innermost open range.
-const ABOUT_OPEN_RANGE: u32 = u32::MAX;
 
 thread_local! {
     /// Whether the calling thread is inside a call of MPI that is being looked at.
@@ -180,15 +180,20 @@ impl Call<'_> {
 
     /// Calls the library. Returns MPI's code.
     fn go(&mut self) -> c_int {
-        self.result = (self.go)(self.arguments);
         if !self.spec.fortran {
+            self.result = (self.go)(self.arguments);
             return self.result;
         }
-        match self.arguments.last() {
-            // SAFETY: a Fortran function's last argument is where its code goes.
-            Some(&code) if code != 0 => unsafe { (code as *const c_int).read() },
-            _ => 0,
+        // A Fortran function's last argument is where its code goes; newer programs may leave it out.
+        let mut spare: c_int = 0;
+        let Some(last) = self.arguments.last_mut() else { return 0 };
+        if *last == 0 {
+            *last = (&raw mut spare) as usize;
         }
+        let code = *last;
+        (self.go)(self.arguments);
+        // SAFETY: the address is the caller's place for the code or ours.
+        unsafe { (code as *const c_int).read() }
     }
 
     /// The argument as it came; 0 where the function has none.
@@ -326,14 +331,32 @@ fn facts_of(communicator: Option<(u64, &Communicator)>) -> Comm {
     facts
 }
 
+/// Facts that one range may end with.
+const MOST_FACTS: usize = 6;
+
 /// An open range. It ends when it is dropped, which an exception thrown through MPI does too.
 struct Range {
     open: bool,
+    /// What is known of the call only at its end.
+    facts: [(&'static str, i64); MOST_FACTS],
+    facts_len: usize,
 }
 
 impl Range {
     #[inline(always)]
-    fn begin(name: &str, mut facts: Comm, datatype: &[u8], communicator: Option<(u64, &Communicator)>) -> Range {
+    fn begin(name: &str, facts: Comm, datatype: &[u8], communicator: Option<(u64, &Communicator)>) -> Range {
+        Range::begin_with(name, facts, datatype, communicator, &[])
+    }
+
+    /// With facts for which a [`Comm`] has no place.
+    #[inline(always)]
+    fn begin_with(
+        name: &str,
+        mut facts: Comm,
+        datatype: &[u8],
+        communicator: Option<(u64, &Communicator)>,
+        more: &[(&'static str, i64)],
+    ) -> Range {
         let pushed = writer::with(|thread| {
             if let Some((handle, communicator)) = communicator {
                 communicator.tell(handle, thread);
@@ -342,29 +365,37 @@ impl Range {
             let name = thread.name(name.as_bytes());
             let class = Class::Communication as u8;
             let record = Record { kind: Kind::CommPush as u8, class, name, ..Record::default() };
-            thread.push_with(record, &comm_slots(&facts));
+            if thread.push_with(record, &comm_slots(&facts)) {
+                for (key, value) in more {
+                    let (name, payload) = (thread.name(key.as_bytes()), *value as u64);
+                    let (kind, class) = (Kind::Attr as u8, AttrType::Signed as u8);
+                    thread.put(Record { kind, class, name, payload, ..Record::default() }, &[]);
+                }
+            }
         });
-        Range { open: pushed.is_some() }
+        Range { open: pushed.is_some(), facts: [("", 0); MOST_FACTS], facts_len: 0 }
     }
 
     /// A fact about the range.
-    fn fact(&self, key: &str, value: i64) {
-        if self.open {
-            write_fact(key, value, ABOUT_OPEN_RANGE);
+    fn fact(&mut self, key: &'static str, value: i64) {
+        if let Some(place) = self.facts.get_mut(self.facts_len) {
+            *place = (key, value);
+            self.facts_len += 1;
         }
     }
 
     /// The fact that the call failed.
-    fn check(&self, code: c_int) {
+    #[inline(always)]
+    fn check(&mut self, code: c_int) {
         if code != 0 {
             self.fact("error", i64::from(code));
         }
     }
 
     /// What came.
-    fn received(&self, received: &Received) {
-        if self.open {
-            write_received(received, ABOUT_OPEN_RANGE);
+    fn received(&mut self, received: &Received) {
+        for (key, value) in received.facts() {
+            self.fact(key, value);
         }
     }
 }
@@ -373,34 +404,32 @@ impl Drop for Range {
     #[inline(always)]
     fn drop(&mut self) {
         if self.open {
-            writer::with(|thread| thread.pop());
+            let known = self.facts.get(..self.facts_len).unwrap_or_default();
+            writer::with(|thread| match known {
+                [] => thread.pop(),
+                known => {
+                    let mut facts = gather(thread, known.iter().copied());
+                    thread.pop_facts(0, &mut facts);
+                }
+            });
         }
     }
 }
 
-fn write_fact(key: &str, value: i64, category: u32) {
-    writer::with(|thread| {
-        let name = thread.name(key.as_bytes());
-        let (kind, class) = (Kind::Attr as u8, AttrType::Signed as u8);
-        thread.put(Record { kind, class, name, category, payload: value as u64, ..Record::default() }, &[]);
-    });
-}
-
-fn write_received(received: &Received, category: u32) {
-    if let Some(bytes) = received.bytes {
-        write_fact("received_bytes", bytes as i64, category);
+fn gather(thread: &mut Thread, known: impl Iterator<Item = (&'static str, i64)>) -> Facts<'static> {
+    let mut facts = Facts::default();
+    for (key, value) in known {
+        facts.attr(thread.name(key.as_bytes()), AttrType::Signed, value as u64);
     }
-    write_fact("source", i64::from(received.source), category);
-    write_fact("received_tag", i64::from(received.tag), category);
+    facts
 }
 
 /// A request is complete.
 fn write_done(number: u64, received: Option<&Received>) {
     writer::with(|thread| {
         let class = Class::Communication as u8;
-        thread.put(Record { kind: Kind::CommDone as u8, class, payload: number, ..Record::default() }, &[]);
+        let record = Record { kind: Kind::CommDone as u8, class, payload: number, ..Record::default() };
+        let mut facts = gather(thread, received.into_iter().flat_map(Received::facts));
+        thread.put_facts(record, &mut facts);
     });
-    if let Some(received) = received {
-        write_received(received, 0);
-    }
 }

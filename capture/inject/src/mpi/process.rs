@@ -8,7 +8,7 @@ use super::{Call, communicators, datatypes, facts_of};
 
 /// `MPI_Init` and `MPI_Init_thread`.
 pub(super) fn init(call: &mut Call<'_>) {
-    let range = call.begin(facts_of(None), b"", None);
+    let mut range = call.begin(facts_of(None), b"", None);
     let code = call.go();
     if code == 0 {
         writer::note_source(SOURCE_MPI);
@@ -36,7 +36,7 @@ fn info(key: &str, value: &str) {
 /// A call with nothing but its name and communicator.
 pub(super) fn plain(call: &mut Call<'_>) {
     let communicator = call.communicator();
-    let range = call.begin(facts_of(communicator), b"", communicator);
+    let mut range = call.begin(facts_of(communicator), b"", communicator);
     let code = call.go();
     range.check(code);
 }

@@ -222,7 +222,7 @@ mod tests {
             false,
         );
         assert_eq!(SPEC.name, "MPI_Ineighbor_alltoallv");
-        assert!(SPEC.wide && SPEC.neighbours && !SPEC.persistent);
+        assert_eq!((SPEC.wide, SPEC.neighbours, SPEC.persistent), (true, true, false));
         assert_eq!((SPEC.at.sendcounts, SPEC.at.comm, SPEC.at.request), (1, 5, 6));
         assert_eq!((SPEC.at.sendcount, SPEC.at.root), (NONE, NONE));
     }

@@ -19,6 +19,8 @@ pub struct Done {
 pub struct Call {
     pub name: String,
     pub thread: u64,
+    pub tid: u32,
+    pub class: u8,
     pub depth: usize,
     pub begin_ticks: u64,
     pub end_ticks: u64,
@@ -76,16 +78,17 @@ fn read_segment(path: &Path) -> Process {
         ..Process::default()
     };
     for (thread, slots) in threads {
-        read_thread(&reader, thread.serial, &slots, &mut process);
+        read_thread(&reader, thread, &slots, &mut process);
     }
     process
 }
 
-fn read_thread(reader: &SegmentReader, thread: u64, slots: &[Record], process: &mut Process) {
+fn read_thread(reader: &SegmentReader, thread: ThreadInstance, slots: &[Record], process: &mut Process) {
     let text = |id: u32| reader.string(id).unwrap_or_default();
     let mut open: Vec<usize> = Vec::new();
-    // What a fact without a range of its own is about.
-    let mut last_is_done = false;
+    // What the facts that follow are about: the begin or end of this range, or the last request that it ended.
+    let mut about = usize::MAX;
+    let mut about_done = false;
     let mut at = 0;
     while at < slots.len() {
         let record = slots[at];
@@ -96,10 +99,13 @@ fn read_thread(reader: &SegmentReader, thread: u64, slots: &[Record], process: &
             Kind::CommPush | Kind::Push => {
                 let comm = extra_comm(extra).unwrap_or_default();
                 assert_eq!(kind == Kind::CommPush, extra.len() == 2);
-                open.push(process.calls.len());
+                (about, about_done) = (process.calls.len(), false);
+                open.push(about);
                 process.calls.push(Call {
                     name: text(record.name),
-                    thread,
+                    thread: thread.serial,
+                    tid: thread.tid,
+                    class: record.class,
                     depth: open.len() - 1,
                     begin_ticks: record.ticks,
                     comm,
@@ -110,20 +116,17 @@ fn read_thread(reader: &SegmentReader, thread: u64, slots: &[Record], process: &
             Kind::Pop => {
                 let index = open.pop().expect("an end has a begin");
                 process.calls[index].end_ticks = record.ticks;
+                (about, about_done) = (index, false);
             }
             Kind::CommDone => {
                 let index = *open.last().expect("requests end inside a call");
                 process.calls[index].done.push(Done { number: record.payload, ..Done::default() });
+                (about, about_done) = (index, true);
             }
             Kind::Attr => {
-                let call = &mut process.calls[*open.last().expect("facts are written inside a call")];
-                let facts = match record.category {
-                    u32::MAX => &mut call.facts,
-                    _ => {
-                        assert!(last_is_done);
-                        &mut call.done.last_mut().unwrap().facts
-                    }
-                };
+                assert_eq!(record.category, 0);
+                let call = &mut process.calls[about];
+                let facts = if about_done { &mut call.done.last_mut().unwrap().facts } else { &mut call.facts };
                 assert!(facts.insert(text(record.name), record.payload as i64).is_none(), "a fact is written once");
             }
             Kind::Info => {
@@ -132,7 +135,6 @@ fn read_thread(reader: &SegmentReader, thread: u64, slots: &[Record], process: &
             }
             other => panic!("unexpected {other:?}"),
         }
-        last_is_done = kind == Kind::CommDone || (kind == Kind::Attr && record.category == 0);
     }
     assert!(open.is_empty(), "every range ends");
 }
