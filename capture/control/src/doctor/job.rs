@@ -83,6 +83,10 @@ fn isolating(words: &[OsString]) -> Option<String> {
         if word == "-" || !word.starts_with('-') {
             return None;
         }
+        if word == "--check-hash-based-pycs" {
+            // The only long option that takes a word of its own.
+            words.next();
+        }
         if word.starts_with("--") {
             continue;
         }
@@ -211,4 +215,39 @@ fn run(python: &OsStr) -> Result<String, String> {
     // Something that it left running may hold its output open.
     let text = receiver.recv_timeout(Duration::from_secs(5)).map_err(|_| "its output does not end".to_owned())?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pythons_own_options_isolate() {
+        for (line, expected) in [
+            ("python3 -I train.py", Some("-I")),
+            ("python3 -uE train.py", Some("-E")),
+            ("python3 -X dev -W ignore -S train.py", Some("-S")),
+            ("python3 -XI -Wignore::E train.py", None),
+            ("python3 -Wignore -m torch.distributed.run -E", None),
+            ("python3 -c -I", None),
+            ("python3 -uc -I", None),
+            ("python3 - -I", None),
+            ("python3 train.py -I", None),
+            ("python3 --check-hash-based-pycs never -I train.py", Some("-I")),
+            ("python3", None),
+        ] {
+            let words: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+            assert_eq!(isolating(&words).as_deref(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn names_of_pythons() {
+        for name in ["python", "python3", "python3.12", "python3.13t", "/v/bin/python"] {
+            assert!(is_python(OsStr::new(name)), "{name}");
+        }
+        for name in ["", "python-config", "pythonw", "ipython3", "python3-dbg", "pypy3", "/python3/x"] {
+            assert!(!is_python(OsStr::new(name)), "{name}");
+        }
+    }
 }
