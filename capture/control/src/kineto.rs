@@ -204,7 +204,9 @@ impl KinetoDaemon {
         let mut home = folder.to_path_buf();
         if !is_plain(&home) {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            home = folder::runtime()?.join(format!("kineto-{}-{count}", std::process::id()));
+            let runtime = folder::runtime()?;
+            clear_dead(&runtime);
+            home = runtime.join(format!("kineto-{}-{count}", std::process::id()));
         }
         let home_was_made = !home.exists();
         folder::private(&home)?;
@@ -346,17 +348,34 @@ impl Drop for KinetoDaemon {
             // A thread that panicked has nothing left to say.
             let _ = thread.join();
         }
-        // Only names that we or Kineto gave; the folder goes when nothing else is in it.
-        for entry in fs::read_dir(&self.home).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            if name == "dynolog" || name == CONFIG || name.starts_with("dynoconfigclient") || is_link {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
+        clear(&self.home);
         if self.home_was_made {
             let _ = fs::remove_dir(&self.home);
+        }
+    }
+}
+
+/// Removes what a daemon and its clients left in its folder: only names that we or Kineto gave.
+fn clear(home: &Path) {
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        if name == "dynolog" || name == CONFIG || name.starts_with("dynoconfigclient") || is_link {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Removes the folders beside the control sockets whose daemons were killed.
+fn clear_dead(runtime: &Path) {
+    for entry in fs::read_dir(runtime).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("kineto-")?.split('-').next()?.parse::<u32>().ok());
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder && pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            clear(&entry.path());
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }

@@ -140,3 +140,18 @@ pub(crate) fn space_of(path: &Path) -> io::Result<Space> {
     let block = found.f_frsize;
     Ok(Space { total_bytes: block.saturating_mul(found.f_blocks), free_bytes: block.saturating_mul(found.f_bavail) })
 }
+
+/// Whether this process may make files in a folder.
+pub(crate) fn is_writable(folder: &Path) -> bool {
+    let Ok(path) = std::ffi::CString::new(folder.as_os_str().as_bytes()) else { return false };
+    // SAFETY: the path ends in a NUL.
+    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
+}
+
+/// Ends a process that leads a group of its own, and whatever it started in it.
+pub(crate) fn kill_group(leader: u32) -> io::Result<()> {
+    let group = libc::pid_t::try_from(leader).map_err(io::Error::other)?;
+    // SAFETY: plain numbers; a group number above 1 names only that group.
+    let result = if group > 1 { unsafe { libc::kill(-group, libc::SIGKILL) } } else { 0 };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

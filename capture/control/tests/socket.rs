@@ -1,6 +1,6 @@
 //! The control socket and the discovery of recorders, with real processes on both ends.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
