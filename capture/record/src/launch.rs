@@ -87,6 +87,9 @@ pub fn record(
     let mut session_options = options.session.clone();
     session_options.starts_on = starts_on(options);
     session_options.steps = options.steps.map_or(0..u64::MAX, |window| window.first..window.end);
+    // Before any thread starts: a thread that does not block them would take the signals.
+    let signals = Signals::take()
+        .map_err(|reason| RecordError::System { what: "cannot watch the signals of the job", reason })?;
     let mut session = Session::start(session_options)?;
     let hook = options.python.as_ref().and_then(|_| match crate::python::write_hook(session.rings()) {
         Ok(hook) => Some(hook),
@@ -102,8 +105,6 @@ pub fn record(
     }
     let mut attachments = attach(&mut session, &mut variables);
     become_subreaper();
-    let signals = Signals::take()
-        .map_err(|reason| RecordError::System { what: "cannot watch the signals of the job", reason })?;
     let mut command = Command::new(program);
     command.args(arguments).envs(variables);
     // SAFETY: between fork and exec only `pthread_sigmask` is called, which may be.

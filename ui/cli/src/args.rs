@@ -90,6 +90,12 @@ Examples:
   gapless ctl mark 'new data set'
   gapless ctl detail 100:103";
 
+#[cfg(target_os = "linux")]
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  gapless doctor
+  gapless doctor -- python train.py";
+
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   gapless completions bash > ~/.local/share/bash-completion/completions/gapless
@@ -136,6 +142,10 @@ pub enum Command {
     #[cfg(target_os = "linux")]
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(CtlArgs),
+    /// Say what can be recorded on this machine, and what blocks the rest
+    #[cfg(target_os = "linux")]
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -483,6 +493,17 @@ pub enum CtlRequest {
     },
     /// End the recording; the job goes on
     Quit,
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// The job that is to be recorded; its Python is asked for what it has
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<std::ffi::OsString>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Parses `100:103`: from step 100 up to and without step 103.

@@ -47,6 +47,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Record(args) => commands::record::run(&args),
         #[cfg(target_os = "linux")]
         Command::Ctl(args) => commands::ctl::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }
 }

@@ -264,7 +264,9 @@ impl ThreadEncoder {
                 let step = record.payload as i64;
                 if step >= 0 {
                     self.steps_done = Some(step as u64);
-                    if shared.is_recording && shared.steps.contains(&(step as u64)) {
+                    // The recorder switches a moment late; where the window is given by steps, the steps themselves say.
+                    let is_on = shared.is_recording || shared.steps.start > 0;
+                    if is_on && shared.steps.contains(&(step as u64)) {
                         self.step = Some((step, time_ns));
                         self.begin_step(shared, out, step, time_ns);
                     }

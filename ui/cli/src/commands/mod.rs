@@ -5,6 +5,8 @@ pub mod completions;
 pub mod convert;
 #[cfg(target_os = "linux")]
 pub mod ctl;
+#[cfg(target_os = "linux")]
+pub mod doctor;
 pub mod info;
 pub mod open;
 #[cfg(target_os = "linux")]
