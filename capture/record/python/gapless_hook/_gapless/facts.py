@@ -12,6 +12,8 @@ def tell(lib, key, value):
 
 
 def of_process(lib):
+    # That the hook is there is a fact too.
+    lib.python()
     tell(lib, "python", "%d.%d.%d" % sys.version_info[:3])
     tell(lib, "python_implementation", sys.implementation.name)
     tell(lib, "hostname", os.uname().nodename)
