@@ -38,6 +38,7 @@ int gapless_version(void) {
     const char *version = getenv("STAND_IN_VERSION");
     return version ? atoi(version) : 1;
 }
+void gapless_python(void) { line("python"); }
 int gapless_active(void) {
     const char *paused = getenv("STAND_IN_PAUSED");
     return !(paused && access(paused, F_OK) == 0);

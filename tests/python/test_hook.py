@@ -56,9 +56,9 @@ class Startup(HookTest):
     def test_only_some_sources(self):
         job = script("import gc, threading\ngc.collect()\nt = threading.Thread(target=int)\nt.start()\nt.join()\n")
         _, calls = recorded([self.python, job], environment={"GAPLESS_PYTHON": "threads,unknown"})
-        self.assertEqual({"info", "thread_name"}, {call.function for call in calls})
+        self.assertEqual({"python", "info", "thread_name"}, {call.function for call in calls})
         _, calls = recorded([self.python, job], environment={"GAPLESS_PYTHON": "gc"})
-        self.assertEqual({"info", "push_kind", "pop"}, {call.function for call in calls})
+        self.assertEqual({"python", "info", "push_kind", "pop"}, {call.function for call in calls})
         self.assertEqual(frozenset(), wanted_sources("gc,off"))
 
     def test_without_site(self):

@@ -219,7 +219,7 @@ class OwnProfiler(TorchTest):
         command = self.job("profiled.py", "--how", how, "--steps", "6")
         without = plain(command)
         run, calls = recorded(command)
-        self.assertEqual((without.stdout, without.returncode), (run.stdout, run.returncode))
+        self.assertEqual((without.stdout, 0, 0), (run.stdout, without.returncode, run.returncode), run.stderr)
         # PyTorch prints lines with times and process ids while it profiles; there are as many.
         self.assertEqual(len(without.stderr.splitlines()), len(run.stderr.splitlines()))
         self.assertNotIn("gapless", run.stderr)
@@ -330,9 +330,14 @@ class Distributed(TorchTest):
 
     def test_group_that_is_left_at_exit(self):
         job = script("import torch, torch.distributed as dist\ndist.init_process_group('gloo', rank=0, world_size=1, store=dist.HashStore())\ndist.all_reduce(torch.ones(3))\nprint('done')\n")
-        calls = self.assert_unchanged([self.python, job])
-        (facts,) = infos(calls).values()
-        self.assertEqual(("0", "1"), (facts["rank"], facts["world_size"]))
+        for _ in range(8):
+            run, calls = recorded([self.python, job])
+            (facts,) = infos(calls).values()
+            self.assertEqual(("done\n", "0", "1"), (run.stdout, facts["rank"], facts["world_size"]))
+            # PyTorch itself now and then ends such a job with this line, also without us.
+            if run.stderr != "terminate called without an active exception\n":
+                break
+        self.assertEqual(("", 0), (run.stderr, run.returncode))
 
     def test_group_that_is_dropped(self):
         job = script(
@@ -366,7 +371,7 @@ class Distributed(TorchTest):
             "dist.reduce_scatter_tensor(torch.ones(5), x)\n"
             "dist.send(x, 1) if rank == 0 else dist.recv(x, src=0)\n"
             "dist.all_reduce(x, async_op=True).wait()\n"
-            "print(rank, x.sum().item(), dist.all_reduce.__name__)\n"
+            "import sys\nsys.stdout.write('%d %s %s\\n' % (rank, x.sum().item(), dist.all_reduce.__name__))\n"
             "dist.destroy_process_group()\n"
         )
         by_functions = (

@@ -23,7 +23,8 @@ def step(model, optimizer):
 def counts(profiles):
     names = collections.Counter()
     for one in profiles:
-        names.update(event.name for event in one.events() if not event.name.startswith("ProfilerStep"))
+        events = one.events() if isinstance(one, profile) else one.function_events
+        names.update(event.name for event in events if not event.name.startswith("ProfilerStep"))
     return names
 
 

@@ -18,6 +18,7 @@ USER_ANNOTATION, OPERATOR, AUTOGRAD, OPTIMIZER, DATA_WAIT, GARBAGE, PYTHON, STEP
 # Name -> (result, arguments), with ctypes' letters: i int, q long long, d double, z NUL-terminated bytes.
 _FUNCTIONS = {
     "version": ("i", ""),
+    "python": (None, ""),
     "active": ("i", ""),
     "push": (None, "z"),
     "pop": (None, ""),
