@@ -87,8 +87,7 @@ fn two_ranks_show_the_planted_slow_rank_and_the_planted_slow_loader() {
     let torchrun = programs.join("torchrun").to_string_lossy().into_owned();
     let script = job("ddp.py");
     let run = |folder: &str, planted: &[&str]| {
-        let base =
-            ["-q", "--preload", "-o", folder, "--", &torchrun, "--nproc-per-node", "2", "--master-port", "0", &script];
+        let base = ["-q", "--preload", "-o", folder, "--", &torchrun, "--standalone", "--nproc-per-node", "2", &script];
         let (code, stdout, stderr) =
             record(&scratch, &[&base[..], &["--steps", "14", "--workers", "1"], planted].concat());
         assert_eq!(code, 0, "{stderr}");
@@ -102,7 +101,7 @@ fn two_ranks_show_the_planted_slow_rank_and_the_planted_slow_loader() {
     assert_eq!(first, second, "the weights do not depend on speed");
     // Nothing in the job changes by being recorded.
     let alone = Command::new(&torchrun)
-        .args(["--nproc-per-node", "2", "--master-port", "0", &script, "--steps", "14", "--workers", "1"])
+        .args(["--standalone", "--nproc-per-node", "2", &script, "--steps", "14", "--workers", "1"])
         .env("OMP_NUM_THREADS", "1")
         .output()
         .unwrap();
@@ -181,7 +180,7 @@ fn operators_equal_those_of_torchs_own_profiler_in_the_same_run() {
     let python = programs.join("python").to_string_lossy().into_owned();
     let script = job("train.py");
     let args =
-        ["-q", "-o", "run", "--detail-steps", "60:64", "--", &python, &script, "--steps", "500", "--workers", "1"];
+        ["-q", "-o", "run", "--detail-steps", "100:103", "--", &python, &script, "--steps", "1500", "--workers", "1"];
     let (code, _, stderr) = record(&scratch, &args);
     assert_eq!(code, 0, "{stderr}");
     let folder = scratch.path().join("run");
