@@ -84,6 +84,7 @@ fn watch(child: &mut Child, rings: &Path, only_for: Option<Duration>) -> Seen {
                         at += 1 + record.extra as usize;
                     }
                 });
+                reader.commit();
                 seen.lost += drained.lost;
                 seen.drains += 1;
                 seen.longest = seen.longest.max(last.elapsed());
