@@ -71,24 +71,24 @@ fn watch(child: &mut Child, rings: &Path, only_for: Option<Duration>) -> Seen {
         if reader.is_none() {
             reader = files(rings).first().and_then(|path| SegmentReader::open(path).ok());
         }
-        if ended || only_for.is_none_or(|time| begun.elapsed() < time) {
-            if let Some(reader) = &mut reader {
-                let drained = reader.drain(&mut |batch| {
-                    let mut at = 0;
-                    while let Some(record) = batch.slots.get(at) {
-                        match Kind::from_number(record.kind) {
-                            Some(Kind::Push) => seen.begins += 1,
-                            Some(Kind::Pop) => seen.ends += 1,
-                            _ => {}
-                        }
-                        at += 1 + record.extra as usize;
+        let reads = ended || only_for.is_none_or(|time| begun.elapsed() < time);
+        if let Some(reader) = reader.as_mut().filter(|_| reads) {
+            let drained = reader.drain(&mut |batch| {
+                let mut at = 0;
+                while let Some(record) = batch.slots.get(at) {
+                    match Kind::from_number(record.kind) {
+                        Some(Kind::Push) => seen.begins += 1,
+                        Some(Kind::Pop) => seen.ends += 1,
+                        _ => {}
                     }
-                });
-                seen.lost += drained.lost;
-                seen.drains += 1;
-                seen.longest = seen.longest.max(last.elapsed());
-                last = Instant::now();
-            }
+                    at += 1 + record.extra as usize;
+                }
+            });
+            reader.commit();
+            seen.lost += drained.lost;
+            seen.drains += 1;
+            seen.longest = seen.longest.max(last.elapsed());
+            last = Instant::now();
         }
         if ended {
             return seen;

@@ -192,7 +192,7 @@ fn forks_while_another_thread_learns_names() {
         collector.segments.iter().filter(|segment| segment.words().iter().any(|word| word.contains("child"))).collect();
     assert_eq!(children.len(), cases::FORKS as usize);
     for segment in children {
-        let number = segment.threads()[0].iter().next().unwrap().payload;
+        let number = segment.threads()[0].first().unwrap().payload;
         let expected =
             [format!("push child {number}"), format!("push shared {}", number % 7), "pop".into(), "pop".into()];
         assert_eq!(segment.words(), expected);

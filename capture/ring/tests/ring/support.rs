@@ -186,6 +186,7 @@ impl Collector {
                 Some((_, slots)) => slots.extend_from_slice(batch.slots),
                 None => slots.push((batch.thread.serial, batch.slots.to_vec())),
             });
+            segment.reader.commit();
             segment.lost += drained.lost;
         }
     }
@@ -272,6 +273,7 @@ fn read_everything(reader: &mut SegmentReader) {
             at += 1 + record.extra as usize;
         }
     });
+    reader.commit();
     for id in ids.into_iter().take(200) {
         sum += reader.string(id).map_or(0, |text| text.len() as u64);
     }
