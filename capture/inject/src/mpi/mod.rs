@@ -428,7 +428,8 @@ fn gather(thread: &mut Thread, known: impl Iterator<Item = (&'static str, i64)>)
 fn write_done(number: u64, received: Option<&Received>) {
     writer::with(|thread| {
         let class = Class::Communication as u8;
-        let record = Record { kind: Kind::CommDone as u8, class, payload: number, ..Record::default() };
+        let name = thread.name(b"MPI request done");
+        let record = Record { kind: Kind::CommDone as u8, class, name, payload: number, ..Record::default() };
         let mut facts = gather(thread, received.into_iter().flat_map(Received::facts));
         thread.put_facts(record, &mut facts);
     });

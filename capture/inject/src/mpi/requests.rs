@@ -44,7 +44,6 @@ pub(super) struct Request {
     /// Set for persistent requests.
     pub(super) persistent: Option<Box<Persistent>>,
     /// Arrays that MPI reads until the request is complete.
-    #[expect(dead_code, reason = "kept alive, read by nobody here")]
     pub(super) kept: Vec<Box<[i32]>>,
 }
 
@@ -54,6 +53,8 @@ pub(super) struct Done {
     pub(super) number: u64,
     pub(super) receives: bool,
     pub(super) makes: Option<usize>,
+    is_persistent: bool,
+    kept: Vec<Box<[i32]>>,
 }
 
 #[derive(Default)]
@@ -104,14 +105,8 @@ fn position(queue: &VecDeque<Request>, address: usize) -> usize {
     queue.iter().take(COMPARED).position(|request| request.address == address).unwrap_or(0)
 }
 
-/// The number of the request behind a handle, without ending it; 0 where it is not known.
-pub(super) fn peek(handle: u64, address: usize) -> u64 {
-    let shard = shard(handle);
-    let Some(queue) = shard.get(&handle) else { return 0 };
-    queue.get(position(queue, address)).map_or(0, |request| request.number)
-}
-
-/// MPI has completed this request. A persistent one stays, not started.
+/// MPI has completed this request, or is asked to now. A persistent one stays, not started. What is given back must
+/// live until MPI is done.
 pub(super) fn complete(handle: u64, address: usize) -> Option<Done> {
     let mut shard = shard(handle);
     let queue = shard.get_mut(&handle)?;
@@ -119,11 +114,27 @@ pub(super) fn complete(handle: u64, address: usize) -> Option<Done> {
     let request = queue.get_mut(at)?;
     if request.persistent.is_some() {
         let number = std::mem::take(&mut request.number);
-        return (number != 0).then_some(Done { number, receives: request.receives, makes: None });
+        let receives = request.receives;
+        return (number != 0).then(|| Done { number, receives, is_persistent: true, ..Done::default() });
     }
-    let request = queue.remove(at)?;
+    let Request { number, receives, makes, kept, .. } = queue.remove(at)?;
     UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
-    Some(Done { number: request.number, receives: request.receives, makes: request.makes })
+    Some(Done { number, receives, makes, is_persistent: false, kept })
+}
+
+/// MPI was asked to complete this request, and has not.
+pub(super) fn restore(handle: u64, address: usize, done: Done) {
+    let Done { number, receives, makes, is_persistent, kept } = done;
+    if !is_persistent {
+        return add(handle, Request { number, address, receives, makes, persistent: None, kept });
+    }
+    let mut shard = shard(handle);
+    if let Some(queue) = shard.get_mut(&handle) {
+        let at = position(queue, address);
+        if let Some(request) = queue.get_mut(at) {
+            request.number = number;
+        }
+    }
 }
 
 /// The job gives a request up.
@@ -182,7 +193,9 @@ mod tests {
         for index in 1..=3 {
             add(handle, request(index, 100 * index as usize));
         }
-        assert_eq!(peek(handle, 300), 3);
+        let second = complete(handle, 200).unwrap_or_default();
+        assert_eq!(second.number, 2);
+        restore(handle, 200, second);
         assert_eq!(complete(handle, 200).map(|done| done.number), Some(2));
         // Copied elsewhere: the oldest.
         assert_eq!(complete(handle, 999).map(|done| done.number), Some(1));

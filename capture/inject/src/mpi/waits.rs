@@ -44,18 +44,18 @@ fn end(done: &Done, status: usize, fortran: bool) {
 pub(super) fn wait(call: &mut Call<'_>) {
     let at = &call.spec.at;
     let (handle, address) = (call.handle_at(at.request, 0, FortranHandle::Request), call.address(at.request, 0));
-    let known = library().is_request(handle);
+    let done = if library().is_request(handle) { requests::complete(handle, address) } else { None };
     let mut facts = facts_of(None);
-    facts.request = if known { requests::peek(handle, address) } else { 0 };
+    facts.request = done.as_ref().map_or(0, |done| done.number);
     let mut spare = Status::new();
     call.use_status(at.status, &mut spare);
     let mut range = call.begin(facts, b"", None);
     let code = call.go();
-    if code == 0
-        && known
-        && let Some(done) = requests::complete(handle, address)
-    {
-        end(&done, call.raw(at.status), call.spec.fortran);
+    if let Some(done) = done {
+        match code {
+            0 => end(&done, call.raw(at.status), call.spec.fortran),
+            _ => requests::restore(handle, address, done),
+        }
     }
     range.check(code);
 }
