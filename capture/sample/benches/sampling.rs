@@ -44,9 +44,9 @@ fn main() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("step.so");
-    let compiled =
-        Command::new("cc").args(["-O1", "-shared", "-fPIC"]).arg(here.join("step.c")).arg("-o").arg(&library);
-    if !compiled.status().is_ok_and(|status| status.success()) {
+    let mut compile = Command::new("cc");
+    compile.args(["-O1", "-shared", "-fPIC"]).arg(here.join("step.c")).arg("-o").arg(&library);
+    if !compile.status().is_ok_and(|status| status.success()) {
         eprintln!("skipped: no C compiler");
         return;
     }
@@ -70,7 +70,7 @@ fn main() {
             SampleOptions { unwind_stack_bytes: Some(8192), ..options(499, true, true, true) },
         ),
     ];
-    let seconds = (rounds * settings.len()) as f64 * 2.5 + 3.0;
+    let seconds = (rounds * settings.len()) as f64 * 3.5 + 5.0;
     let mut job = Command::new("python3")
         .arg(here.join("step.py"))
         .arg(&library)

@@ -129,6 +129,8 @@ pub enum NoticeKind {
     UserOnly,
     /// Frames of the kernel have no names.
     KernelNames,
+    /// Frames of some program have no names.
+    NoNames,
     /// Native stacks are taken by frame pointers only although unwind tables were asked for.
     NoUnwinding,
     /// A process could not be attached to.

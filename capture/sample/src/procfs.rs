@@ -39,6 +39,11 @@ pub(crate) fn mappings(pid: u32) -> Vec<Mapping> {
     String::from_utf8_lossy(&text).lines().filter_map(mapping).collect()
 }
 
+/// Whether a process may not be looked into, because of who it is.
+pub(crate) fn is_closed(pid: u32) -> bool {
+    fs::File::open(format!("/proc/{pid}/maps")).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
 /// One line of `/proc/PID/maps`, if it is of a mapping that may be run.
 fn mapping(line: &str) -> Option<Mapping> {
     let mut fields = line.splitn(6, ' ');

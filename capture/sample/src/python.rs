@@ -220,6 +220,10 @@ impl Watch<'_> {
         let pause = (pause * 2).min(LONGEST_LOOK);
         let look = Instant::now() + pause;
         if !procfs::mappings(pid).iter().any(|mapping| is_python(&mapping.path)) {
+            if procfs::is_closed(pid) && procfs::thread_name(pid, pid).is_some_and(|name| is_python(&name)) {
+                self.refused(pid, "Permission denied");
+                return (State::Hopeless, false);
+            }
             return (State::Candidate { look, pause, attempts }, false);
         }
         let attached = catch_unwind(AssertUnwindSafe(|| PythonSpy::new(i32::try_from(pid)?, &self.config)));

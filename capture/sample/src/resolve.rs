@@ -1,10 +1,11 @@
 //! From records to events: processes and their modules are followed, addresses become frames.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::event::{Frame, ProcessChange, ProcessEvent, Sample, SampleEvent, StackKind, Switch};
+use crate::event::{Frame, Notice, NoticeKind, ProcessChange, ProcessEvent, Sample, SampleEvent, StackKind, Switch};
 use crate::modules::{ANONYMOUS, AddressSpace, Modules};
 use crate::procfs;
 use crate::queue::{Inlet, Outlet, Queued};
@@ -83,6 +84,8 @@ pub(crate) struct Resolver {
     unwinding: Unwinding,
     spaces: FxHashMap<u32, AddressSpace>,
     threads: FxHashMap<u32, FxHashSet<u32>>,
+    source_lines: bool,
+    told_of_panic: bool,
 }
 
 /// Works until the queue of work ends.
@@ -106,6 +109,8 @@ impl Resolver {
             unwinding: Unwinding::new(),
             spaces: FxHashMap::default(),
             threads: FxHashMap::default(),
+            source_lines,
+            told_of_panic: false,
         }
     }
 
@@ -133,12 +138,23 @@ impl Resolver {
     fn record(&mut self, record: Record, emit: &mut dyn FnMut(SampleEvent)) {
         let Record { origin, body } = record;
         let monotonic_ns = origin.time_ns;
-        let mut process = |pid, tid, change| {
+        let process = |emit: &mut dyn FnMut(SampleEvent), pid, tid, change| {
             emit(SampleEvent::Process(ProcessEvent { pid, tid, monotonic_ns, change }));
         };
         match body {
             Body::Sample { chain, stack } => {
-                let stack = self.stack(origin.pid, &chain, stack.as_ref());
+                let found = catch_unwind(AssertUnwindSafe(|| self.stack(origin.pid, &chain, stack.as_ref())));
+                let stack = found.unwrap_or_else(|_| {
+                    // Symbols and tables of damaged files go through the code of others. Whatever state a panic left
+                    // there is thrown away.
+                    self.symbols = Symbols::new(self.source_lines);
+                    self.unwinding = Unwinding::new();
+                    if !std::mem::replace(&mut self.told_of_panic, true) {
+                        let text = "some native stacks have no names: a file of symbols or unwind tables is damaged";
+                        emit(SampleEvent::Notice(Notice::new(NoticeKind::NoNames, text)));
+                    }
+                    vec![unknown(&mut self.symbols)]
+                });
                 emit(SampleEvent::Sample(Sample {
                     pid: origin.pid,
                     tid: origin.tid,
@@ -165,9 +181,9 @@ impl Resolver {
                 let name = self.symbols.intern(&name);
                 if is_exec {
                     self.spaces.entry(pid).or_default().clear();
-                    process(pid, tid, ProcessChange::Exec { name });
+                    process(emit, pid, tid, ProcessChange::Exec { name });
                 } else {
-                    process(pid, tid, ProcessChange::ThreadName { name });
+                    process(emit, pid, tid, ProcessChange::ThreadName { name });
                 }
             }
             Body::Fork { pid, parent_pid, tid } => {
@@ -176,19 +192,19 @@ impl Resolver {
                     self.spaces.insert(pid, space);
                     self.unwinding.forget(pid);
                     self.threads.remove(&pid);
-                    process(pid, tid, ProcessChange::Fork { parent_pid });
+                    process(emit, pid, tid, ProcessChange::Fork { parent_pid });
                 }
                 self.threads.entry(pid).or_default().insert(tid);
-                process(pid, tid, ProcessChange::ThreadStart);
+                process(emit, pid, tid, ProcessChange::ThreadStart);
             }
             Body::Exit { pid, tid } => {
-                process(pid, tid, ProcessChange::ThreadExit);
+                process(emit, pid, tid, ProcessChange::ThreadExit);
                 let last = self.threads.get_mut(&pid).is_none_or(|threads| {
                     threads.remove(&tid);
                     threads.is_empty()
                 });
                 if last {
-                    process(pid, tid, ProcessChange::Exit);
+                    process(emit, pid, tid, ProcessChange::Exit);
                     self.spaces.remove(&pid);
                     self.threads.remove(&pid);
                     self.unwinding.forget(pid);

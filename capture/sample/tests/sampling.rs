@@ -1,5 +1,5 @@
 //! Real programs under the sampler: stacks, switches, lives of processes, and what is left where less is permitted.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod support;
 
@@ -92,7 +92,7 @@ fn unwind_tables_give_the_whole_chain_without_frame_pointers() {
     assert!(plain_share < 0.1 && unwound_share > 0.98, "{plain_share} {unwound_share}");
     // The C library has no frame pointers either: the way to the very first function leads through it.
     let deepest = unwound.samples(StackKind::Native).max_by_key(|sample| sample.stack.len()).unwrap();
-    assert!(names(deepest).iter().any(|name| *name == "_start"), "{:?}", names(deepest));
+    assert!(names(deepest).contains(&"_start"), "{:?}", names(deepest));
 }
 
 #[test]
@@ -256,6 +256,8 @@ fn without_rights() {
         eprintln!("without_rights is skipped: it is for root, the other tests run without rights already");
         return;
     }
+    let mut foreign = Command::new("python3").args(["-c", "import time; time.sleep(60)"]).spawn().unwrap();
+    let foreign_pid = foreign.id().to_string();
     let run = |filter: &[&str]| {
         let own = std::env::current_exe().unwrap();
         Command::new("setpriv")
@@ -265,10 +267,11 @@ fn without_rights() {
             .args(["--exact", "--nocapture", "--include-ignored"])
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env_remove("TMPDIR")
+            .env("GAPLESS_TEST_FOREIGN", &foreign_pid)
             .current_dir("/")
             .output()
     };
-    let output = match run(&[
+    let ran = run(&[
         "frame_pointers_give_the_whole_chain",
         "unwind_tables_give_the_whole_chain_without_frame_pointers",
         "a_process_that_runs_already_is_not_counted_twice",
@@ -277,7 +280,10 @@ fn without_rights() {
         "frames_of_the_kernel_only_where_wanted",
         "python::python_stacks_of_threads_and_children",
         "processes_of_others_are_refused",
-    ]) {
+    ]);
+    foreign.kill().unwrap();
+    foreign.wait().unwrap();
+    let output = match ran {
         Ok(output) => output,
         Err(error) => {
             eprintln!("without_rights is skipped: no setpriv here ({error})");
@@ -298,16 +304,51 @@ fn without_rights() {
 #[test]
 #[ignore = "run by without_rights"]
 fn processes_of_others_are_refused() {
-    // Process 1 is root's.
-    let (sampler, notices) = Sampler::start(SampleOptions { root_pids: vec![1], ..SampleOptions::default() });
-    assert!(notices.iter().any(|n| n.kind == NoticeKind::Process || n.kind == NoticeKind::NoPerf), "{notices:?}");
-    std::thread::sleep(Duration::from_millis(300));
-    // Its descendants that are ours may be sampled; itself not.
+    let foreign = std::env::var("GAPLESS_TEST_FOREIGN").unwrap().parse().unwrap();
+    let options = SampleOptions { root_pids: vec![foreign], ..SampleOptions::default() };
+    let (sampler, notices) = Sampler::start(options);
+    let perf = notices.iter().find(|n| matches!(n.kind, NoticeKind::Process | NoticeKind::NoPerf)).unwrap();
+    assert!(perf.text.contains("Permission denied") || perf.text.contains("not permitted"), "{perf}");
+    std::thread::sleep(Duration::from_millis(500));
     let mut events = Vec::new();
     sampler.finish(&mut |event| events.push(event));
-    assert!(!events.iter().any(|event| matches!(event, SampleEvent::Sample(sample) if sample.pid == 1)));
-    let told = events.iter().filter_map(|e| if let SampleEvent::Notice(n) = e { Some(n) } else { None }).count();
-    assert!(told <= 6, "{told} notices");
+    assert!(!events.iter().any(|event| matches!(event, SampleEvent::Sample(_))));
+    if cfg!(feature = "python") {
+        let refused =
+            events.iter().filter(|e| matches!(e, SampleEvent::Notice(notice) if notice.kind == NoticeKind::NoPython));
+        assert_eq!(refused.count(), 1, "{events:?}");
+    }
+}
+
+/// Where files run out, one line says how to get more, and nothing else happens.
+#[test]
+fn too_few_open_files_are_said() {
+    if std::env::var_os("GAPLESS_TEST_FEW_FILES").is_none() {
+        let limited = Command::new("sh")
+            .args(["-c", "ulimit -n 16; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["too_few_open_files_are_said", "--exact", "--nocapture", "--test-threads=1"])
+            .env("GAPLESS_TEST_FEW_FILES", "1")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&limited.stderr);
+        eprintln!("{stderr}");
+        assert!(limited.status.success());
+        return;
+    }
+    let threads: Vec<_> = (0..20).map(|_| std::thread::spawn(|| std::thread::sleep(Duration::from_secs(2)))).collect();
+    let options = SampleOptions { root_pids: vec![std::process::id()], python: false, ..SampleOptions::default() };
+    let (mut sampler, notices) = Sampler::start(options);
+    eprintln!("{notices:?}");
+    let refused = |n: &&gapless_sample::Notice| matches!(n.kind, NoticeKind::Process | NoticeKind::NoPerf);
+    let told: Vec<_> = notices.iter().filter(refused).collect();
+    assert!(told.len() == 1 && !told[0].text.is_empty(), "{notices:?}");
+    if told[0].text.contains("Too many open files") {
+        assert!(told[0].text.contains("ulimit -n"), "{notices:?}");
+    }
+    sampler.poll(&mut |_| {});
+    drop(sampler);
+    assert!(threads.into_iter().all(|thread| thread.join().is_ok()));
 }
 
 #[cfg(feature = "python")]
