@@ -18,7 +18,8 @@ pub enum ThreadState {
     },
     /// It had none.
     Off {
-        /// It could have run: another thread had taken the processor. False where it waited for something by itself.
+        /// It could have run: another thread had taken the processor. False where it waited for something; the time
+        /// from when that came until the thread got a processor is part of it, because switches do not tell them apart.
         preempted: bool,
     },
 }

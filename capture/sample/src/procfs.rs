@@ -40,6 +40,7 @@ pub(crate) fn mappings(pid: u32) -> Vec<Mapping> {
 }
 
 /// Whether a process may not be looked into, because of who it is.
+#[cfg(feature = "python")]
 pub(crate) fn is_closed(pid: u32) -> bool {
     fs::File::open(format!("/proc/{pid}/maps")).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }

@@ -1,6 +1,6 @@
 //! The kernel's `perf_event` records, from bytes. Nothing here trusts a length.
 //!
-//! The layout is that of `linux/perf_event.h` for the one `sample_type` that [`crate::perf`] asks for:
+//! The layout is that of `linux/perf_event.h` for the one `sample_type` that the sampler asks for:
 //! `IDENTIFIER | TID | TIME | CPU | CALLCHAIN`, and `REGS_USER | STACK_USER` where stacks are copied. Every record
 //! that is no sample ends with the same facts (`sample_id_all`).
 

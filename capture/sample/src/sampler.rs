@@ -84,6 +84,7 @@ impl Default for SampleOptions {
 
 /// Tells the Python thread of processes.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "python"), expect(dead_code, reason = "nobody asks which process it is"))]
 pub(crate) enum Hint {
     /// It is new, or runs a new program.
     Changed(u32),
