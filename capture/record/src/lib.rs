@@ -25,6 +25,8 @@ pub mod process;
 pub mod procfs;
 pub mod python;
 pub mod recover;
+#[cfg(feature = "sampling")]
+pub mod sampling;
 pub mod session;
 pub mod signals;
 pub mod trigger;

@@ -175,6 +175,35 @@ impl Session {
         ranks
     }
 
+    /// The clocks when the recording started.
+    pub fn start_anchor(&self) -> Anchor {
+        self.start
+    }
+
+    /// What each trace of the recording says of it.
+    pub fn attributes(&self) -> Vec<(String, String)> {
+        vec![
+            ("gapless.recording".to_owned(), self.manifest.id.clone()),
+            ("gapless.host".to_owned(), self.manifest.host.clone()),
+        ]
+    }
+
+    /// A process that is recorded, the last one with this id.
+    pub fn process(&self, pid: u32) -> Option<&manifest::Process> {
+        self.processes.iter().rev().map(ProcessRecording::entry_as_known).find(|process| process.pid == pid)
+    }
+
+    /// Takes bytes from what the recording may write; false where that is used up.
+    pub fn take_disk_bytes(&mut self, bytes: u64) -> bool {
+        match self.disk_bytes_left.checked_sub(bytes) {
+            Some(left) => {
+                self.disk_bytes_left = left;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// The job, word by word.
     pub fn command(&self) -> &[String] {
         &self.manifest.command

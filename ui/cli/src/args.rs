@@ -412,6 +412,15 @@ pub struct RecordArgs {
     /// Keep only the last so long, in memory; SIGUSR2 to gapless, `gapless ctl dump` or a crash of the job writes it
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "When")]
     pub flight_recorder: Option<Duration>,
+    /// Take so many stacks a second from outside the job: Python stacks of Python processes, native ones of others, and
+    /// which thread runs on which core
+    #[cfg(feature = "sampling")]
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "What")]
+    pub sample: Option<u32>,
+    /// Take native stacks of Python processes too, instead of Python stacks
+    #[cfg(feature = "sampling")]
+    #[arg(long, requires = "sample", help_heading = "What")]
+    pub sample_native: bool,
     /// Leave NVTX ranges out
     #[arg(long, help_heading = "What")]
     pub no_nvtx: bool,

@@ -7,10 +7,12 @@
 mod annotation;
 mod lanes;
 mod process;
+mod samples;
 mod thread;
 
 pub use annotation::{Annotation, Key, Value};
 pub use process::{ProcessEncoder, ProcessHeader, Strings};
+pub use samples::{FrameKey, SampleEncoder};
 pub use thread::ThreadCounts;
 
 /// Packet field that other readers skip: up to where the rings of a thread are in the file. Recovery goes on there.

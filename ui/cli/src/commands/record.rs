@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use gapless_record::attach::Control;
 use gapless_record::folder::default_name;
-use gapless_record::launch::{exit_like, find_inject};
+use gapless_record::launch::{Attachment, exit_like, find_inject};
+#[cfg(feature = "sampling")]
+use gapless_record::sampling::{Sampling, SamplingOptions};
 use gapless_record::trigger::StepWindow;
 use gapless_record::{LaunchOptions, Outcome, RecordError, SessionOptions};
 use gapless_trace::thousands;
@@ -19,7 +21,15 @@ use crate::text::clean;
 pub fn run(args: &RecordArgs) -> anyhow::Result<()> {
     let options = launch_options(args)?;
     let outcome = gapless_record::record(&options, |session, variables| {
-        vec![Box::new(Control::start(session, &args.command, !args.no_detail, args.detail_steps, variables))]
+        let control = Control::start(session, &args.command, !args.no_detail, args.detail_steps, variables);
+        #[cfg_attr(not(feature = "sampling"), expect(unused_mut, reason = "sampling adds to it"))]
+        let mut attachments: Vec<Box<dyn Attachment>> = vec![Box::new(control)];
+        #[cfg(feature = "sampling")]
+        if let Some(frequency_hz) = args.sample {
+            let sampling = SamplingOptions { frequency_hz, native: args.sample_native, unwind_stack_bytes: None };
+            attachments.push(Box::new(Sampling::new(session, sampling)));
+        }
+        attachments
     })
     .map_err(refused)?;
     if !args.quiet {
