@@ -66,8 +66,8 @@ fn find(name: &CStr, image: &str) -> Option<usize> {
     let hinted = |path: &&CString| path.to_bytes().windows(image.len()).any(|part| part == image.as_bytes());
     let (first, rest): (Vec<_>, Vec<_>) = paths.iter().partition(hinted);
     first.into_iter().chain(rest).find_map(|path| {
-        // SAFETY: the path is a C string; without RTLD_NOLOAD's absence nothing is loaded. The handle is kept: a
-        // library whose functions we call must not go.
+        // SAFETY: the path is a C string, and RTLD_NOLOAD loads nothing. The handle is kept: a library whose functions
+        // we call must not go.
         unsafe {
             let handle = libc::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
             if handle.is_null() {
