@@ -232,6 +232,8 @@ const PARTS_OF_STEPS: &[&str] = &[
     "nccl:",
     "gloo:",
     "c10d::",
+    "MPI_",
+    "gc gen",
     "autograd::",
     "Torch-Compiled Region",
     "CompiledFunction",

@@ -353,7 +353,7 @@ fn new_file(folder: &Path, stem: &str) -> io::Result<(PathBuf, File)> {
 }
 
 /// `python train.py` rather than the path of an interpreter.
-pub(crate) fn display_name(command: &[String], pid: u32) -> String {
+fn display_name(command: &[String], pid: u32) -> String {
     let base = |word: &String| Path::new(word).file_name().map(|name| name.to_string_lossy().into_owned());
     let Some(program) = command.first().and_then(base) else { return format!("process {pid}") };
     match command.iter().skip(1).find(|word| !word.starts_with('-')).filter(|word| word.ends_with(".py")).and_then(base)

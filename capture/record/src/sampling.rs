@@ -1,4 +1,4 @@
-//! Stacks and scheduling of the job, taken from outside, in a trace beside that of each process.
+//! Stacks and scheduling of the job, taken from outside: a trace beside those of each rank's processes.
 //!
 //! Of a process that runs Python, Python stacks are kept; of any other, native ones. Both of one thread on one row would
 //! tell each time twice.
@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
 
 use gapless_sample::{Frame, ProcessChange, SampleEvent, SampleOptions, Sampler, StackKind};
 use perfetto_proto::wire::Writer;
 
-use crate::encode::{ProcessEncoder, ProcessHeader, SampleEncoder};
+use crate::encode::SampleEncoder;
 use crate::folder;
 use crate::launch::Attachment;
 use crate::session::Session;
@@ -27,13 +26,21 @@ pub struct SamplingOptions {
     pub unwind_stack_bytes: Option<u32>,
 }
 
-struct Process {
+/// The trace of a rank; of the processes without a rank together.
+struct Part {
     file: Option<File>,
     encoder: SampleEncoder,
     out: Writer,
+}
+
+/// A process of the job.
+#[derive(Default)]
+struct Process {
     has_python: bool,
     /// Names of threads.
     names: BTreeMap<u32, String>,
+    /// Its rank, once the recording knows it.
+    rank: Option<u32>,
 }
 
 /// The sampler of a recording; starts with the job.
@@ -42,6 +49,7 @@ pub struct Sampling {
     sampler: Option<Sampler>,
     has_started: bool,
     processes: BTreeMap<u32, Process>,
+    parts: BTreeMap<Option<u32>, Part>,
     /// Unix time and boot time minus monotonic time, in ns.
     unix_minus_monotonic_ns: i64,
     boot_minus_monotonic_ns: i64,
@@ -57,6 +65,7 @@ impl Sampling {
             sampler: None,
             has_started: false,
             processes: BTreeMap::new(),
+            parts: BTreeMap::new(),
             unix_minus_monotonic_ns: start.realtime_ns.wrapping_sub(start.monotonic_ns) as i64,
             boot_minus_monotonic_ns: start.boottime_ns.wrapping_sub(start.monotonic_ns) as i64,
             lost: 0,
@@ -67,46 +76,41 @@ impl Sampling {
         if !session.is_recording() {
             return;
         }
-        let period_ns = 1_000_000_000 / u64::from(self.options.frequency_hz.max(1));
-        let processes = &mut self.processes;
-        let mut process = |pid: u32| {
-            processes.entry(pid).or_insert_with(|| Process {
-                file: None,
-                encoder: SampleEncoder::new(pid, period_ns),
-                out: Writer::default(),
-                has_python: false,
-                names: BTreeMap::new(),
-            });
+        let (pid, is_native) = match &event {
+            SampleEvent::Sample(sample) => (sample.pid, sample.kind == StackKind::Native),
+            SampleEvent::Switch(switch) => (switch.pid, true),
+            SampleEvent::Process(process) => (process.pid, true),
+            SampleEvent::Lost(_) | SampleEvent::Notice(_) => (0, true),
         };
+        let process = self.processes.entry(pid).or_default();
+        process.has_python |= !is_native;
+        process.rank = process.rank.or_else(|| session.process(pid)?.rank);
+        let period_ns = 1_000_000_000 / u64::from(self.options.frequency_hz.max(1));
+        let part = self.parts.entry(process.rank).or_insert_with(|| Part {
+            file: None,
+            encoder: SampleEncoder::new(period_ns),
+            out: Writer::default(),
+        });
         match event {
             SampleEvent::Sample(sample) => {
-                process(sample.pid);
-                let Some(process) = self.processes.get_mut(&sample.pid) else { return };
-                let is_python = sample.kind == StackKind::Python;
-                process.has_python |= is_python;
-                let keeps = if self.options.native { !is_python } else { is_python || !process.has_python };
+                let keeps = if self.options.native { is_native } else { !is_native || !process.has_python };
                 // Python stacks are read of waiting threads too; they would count as work.
-                if !keeps || (is_python && !sample.running) {
-                    return;
+                if keeps && (is_native || sample.running) {
+                    let unix_ns = (sample.monotonic_ns as i64).saturating_add(self.unix_minus_monotonic_ns);
+                    let frames = sample.stack.iter().map(frame_key);
+                    part.encoder.sample((pid, sample.tid), sample.cpu, unix_ns, frames, &mut part.out);
                 }
-                let unix_ns = (sample.monotonic_ns as i64).saturating_add(self.unix_minus_monotonic_ns);
-                let frames = sample.stack.iter().map(frame_key);
-                process.encoder.sample(sample.tid, sample.cpu, unix_ns, frames, &mut process.out);
             }
             SampleEvent::Switch(switch) => {
-                process(switch.pid);
-                let Some(process) = self.processes.get_mut(&switch.pid) else { return };
                 let boot_ns = (switch.monotonic_ns as i64).saturating_add(self.boot_minus_monotonic_ns).max(0) as u64;
-                let name = process.names.entry(switch.tid).or_insert_with(|| thread_name(switch.pid, switch.tid));
+                let name = process.names.entry(switch.tid).or_insert_with(|| thread_name(pid, switch.tid));
                 let state = i64::from(switch.is_out && !switch.preempted);
                 let (from, to) = if switch.is_out { (switch.tid, 0) } else { (0, switch.tid) };
                 let shown = if switch.is_out { "" } else { name.as_str() };
-                process.encoder.switch(switch.cpu, boot_ns, from, to, shown, state, &mut process.out);
+                part.encoder.switch(switch.cpu, boot_ns, from, to, shown, state, &mut part.out);
             }
             SampleEvent::Process(event) => {
-                if let (ProcessChange::ThreadName { name }, Some(process)) =
-                    (event.change, self.processes.get_mut(&event.pid))
-                {
+                if let ProcessChange::ThreadName { name } = event.change {
                     process.names.insert(event.tid, name.to_string());
                 }
             }
@@ -116,25 +120,20 @@ impl Sampling {
     }
 
     fn write(&mut self, session: &mut Session) {
-        for (&pid, process) in &mut self.processes {
-            if process.out.is_empty() {
+        for (&rank, part) in &mut self.parts {
+            if part.out.is_empty() {
                 continue;
             }
-            if process.file.is_none() {
-                // The recording may not know the process yet; a moment later it does, and then its rank.
-                let Some((file, header)) = make_file(session, pid) else { continue };
-                process.file = Some(file);
-                if let Some(file) = &mut process.file {
-                    let _ = file.write_all(&header);
-                }
+            if part.file.is_none() {
+                part.file = make_file(session, rank);
             }
-            let bytes = process.out.as_bytes();
+            let bytes = part.out.as_bytes();
             let is_written = session.take_disk_bytes(bytes.len() as u64)
-                && process.file.as_mut().is_some_and(|file| file.write_all(bytes).is_ok());
+                && part.file.as_mut().is_some_and(|file| file.write_all(bytes).is_ok());
             if !is_written {
-                self.lost += process.encoder.samples;
+                self.lost += std::mem::take(&mut part.encoder.samples) + std::mem::take(&mut part.encoder.switches);
             }
-            process.out.clear();
+            part.out.clear();
         }
     }
 }
@@ -149,34 +148,19 @@ fn thread_name(pid: u32, tid: u32) -> String {
     name.map(|name| name.trim_end().to_owned()).unwrap_or_default()
 }
 
-/// The file of a process, and what begins it.
-fn make_file(session: &Session, pid: u32) -> Option<(File, Vec<u8>)> {
-    let known = session.process(pid);
-    let rank = known.and_then(|process| process.rank);
-    let stem = rank.map_or_else(|| format!("pid{pid}"), |rank| format!("rank{rank}-pid{pid}"));
-    let path = session.folder().join(format!("{stem}-samples.pftrace"));
-    let file = folder::create_file(Path::new(&path)).ok()?;
+/// The file of a rank, with what begins it.
+fn make_file(session: &Session, rank: Option<u32>) -> Option<File> {
+    let stem = rank.map_or_else(|| "samples".to_owned(), |rank| format!("rank{rank}-samples"));
+    let mut file = folder::create_file(&session.folder().join(format!("{stem}.pftrace"))).ok()?;
     let mut attributes = session.attributes();
-    attributes.push(("gapless.pid".to_owned(), pid.to_string()));
-    // Behind the process's own trace, which leads.
+    // Behind the processes' own traces, which lead.
     attributes.push(("gapless.start_unix_ns".to_owned(), i64::MAX.to_string()));
-    if let Some(rank) = rank {
-        attributes.push(("gapless.rank".to_owned(), rank.to_string()));
-    }
+    attributes.extend(rank.map(|rank| ("gapless.rank".to_owned(), rank.to_string())));
     let start = session.start_anchor();
-    let command = known.map(|process| process.command.clone()).unwrap_or_default();
-    let header = ProcessHeader {
-        pid,
-        start_time: 0,
-        name: known
-            .map_or_else(|| thread_name(pid, pid), |process| crate::process::display_name(&process.command, pid)),
-        command,
-        attributes,
-        clocks_ns: [start.realtime_ns, start.monotonic_ns, start.boottime_ns],
-    };
     let mut out = Writer::default();
-    ProcessEncoder::new(pid, 0, 2).header(&header, &mut out);
-    Some((file, out.as_bytes().to_vec()))
+    crate::encode::write_header(&attributes, [start.realtime_ns, start.monotonic_ns, start.boottime_ns], &mut out);
+    file.write_all(out.as_bytes()).ok()?;
+    Some(file)
 }
 
 impl Attachment for Sampling {

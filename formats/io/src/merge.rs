@@ -77,12 +77,22 @@ fn join_processes(read: Vec<ReadPart>) -> Vec<ReadPart> {
     let lowest = processes.iter().filter_map(|part| part.part.info.rank).min();
     // Ranks first, then the launcher, so that a process with a rank leads.
     processes.sort_by_key(|part| (part.part.info.rank.is_none(), start(part)));
+    let mut others_of: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+    for process in &processes {
+        *others_of.entry(process.part.info.rank.or(lowest)).or_default() += 1;
+    }
     let mut mains: Vec<TracePart> = Vec::new();
     for process in processes {
         let rank = process.part.info.rank.or(lowest);
         match mains.iter_mut().find(|main| main.info.rank == rank) {
             Some(main) => join(main, process.part, Role::Companion, &[]),
-            None => mains.push(process.part),
+            None => {
+                let mut main = process.part;
+                // Room for the processes of the rank that follow.
+                let files = others_of.get(&rank).copied().unwrap_or(0);
+                main.args = Arc::new(JoinedArgs { sources: vec![main.args], own_bits: own_bits_for(files) });
+                mains.push(main);
+            }
         }
     }
     others.extend(mains.into_iter().map(ReadPart::from));
@@ -119,7 +129,8 @@ fn join_windows(mut read: Vec<ReadPart>) -> Vec<ReadPart> {
 fn join_same(main: &mut TracePart, window: TracePart, same: &[SameEvent]) {
     let number = main.companions.len() + 1;
     join(main, window, Role::Companion, &[]);
-    let Some(place) = JoinedArgs::place(number).filter(|_| main.companions.len() >= number) else { return };
+    let own_bits = own_bits_of(main);
+    let Some(place) = Place::new(number, own_bits).filter(|_| main.companions.len() >= number) else { return };
     for same in same {
         let Some(chunk) = main.chunks.get_mut(same.place.chunk as usize) else { continue };
         let event = same.place.event as usize;
@@ -143,8 +154,9 @@ fn join(main: &mut TracePart, mut companion: TracePart, role: Role, joins: &[Joi
     }
     let number = main.companions.len() + 1;
     // Offsets of the main trace keep the lower bits to themselves.
-    let fits = main.source.text_bytes >> OWN_BITS == 0;
-    let Some(place) = JoinedArgs::place(number).filter(|_| fits) else {
+    let own_bits = own_bits_of(main);
+    let fits = main.source.text_bytes >> own_bits == 0;
+    let Some(place) = Place::new(number, own_bits).filter(|_| fits) else {
         let detail = companion.source.path.clone();
         main.warnings.add(WarningKind::CompanionLeftOut, SourceId(0), None, &detail);
         return;
@@ -200,7 +212,7 @@ fn join(main: &mut TracePart, mut companion: TracePart, role: Role, joins: &[Joi
         edge.to.chunk += first_chunk;
         edge
     }));
-    main.args = JoinedArgs::with(&main.args, companion.args);
+    main.args = JoinedArgs::with(&main.args, companion.args, own_bits);
     let info = &mut main.info;
     info.rank = info.rank.or(companion.info.rank);
     info.world_size = info.world_size.or(companion.info.world_size);
@@ -265,46 +277,67 @@ fn shift_chunk(chunk: &mut RawChunk, by: i64) {
 #[derive(Debug)]
 struct JoinedArgs {
     sources: Vec<Arc<dyn ArgsSource>>,
+    own_bits: u32,
 }
 
 /// Times below are no Unix time: this is 1980.
 const EARLIEST_UNIX_NS: i64 = 315_532_800_000_000_000;
 
-/// Bits of an offset that are the file's own; files up to 64 GiB.
+/// Bits of an offset that are the file's own, where nothing else is known: 15 further files, each up to 64 GiB.
 const OWN_BITS: u32 = 36;
+/// Windows and other files that may still join a recording.
+const MORE_FILES: usize = 16;
+
+/// The same for so many files: a rank of a recording has a trace per process, and may have hundreds of workers.
+fn own_bits_for(files: usize) -> u32 {
+    let places = (files + MORE_FILES).next_power_of_two();
+    (ArgsLoc::MAX_OFFSET.trailing_zeros() - places.trailing_zeros()).min(OWN_BITS)
+}
+
+/// The bits that the files of `part` have for themselves.
+fn own_bits_of(part: &TracePart) -> u32 {
+    part.args.own_bits().unwrap_or(OWN_BITS)
+}
 
 /// One of the joined files.
 #[derive(Clone, Copy)]
-struct Place(u64);
+struct Place {
+    number: u64,
+    own_bits: u32,
+}
 
 impl Place {
+    fn new(number: usize, own_bits: u32) -> Option<Place> {
+        let number = number as u64;
+        (number < ArgsLoc::MAX_OFFSET >> own_bits).then_some(Place { number, own_bits })
+    }
+
     fn of(self, loc: ArgsLoc) -> Option<ArgsLoc> {
-        if loc.offset() >> OWN_BITS != 0 {
+        if loc.offset() >> self.own_bits != 0 {
             return None;
         }
-        ArgsLoc::new(self.0 << OWN_BITS | loc.offset(), loc.len())
+        ArgsLoc::new(self.number << self.own_bits | loc.offset(), loc.len())
     }
 }
 
 impl JoinedArgs {
-    fn place(number: usize) -> Option<Place> {
-        let place = Place(number as u64);
-        (place.0 < ArgsLoc::MAX_OFFSET >> OWN_BITS).then_some(place)
-    }
-
     /// `first` with `more` behind it.
-    fn with(first: &Arc<dyn ArgsSource>, more: Arc<dyn ArgsSource>) -> Arc<dyn ArgsSource> {
+    fn with(first: &Arc<dyn ArgsSource>, more: Arc<dyn ArgsSource>, own_bits: u32) -> Arc<dyn ArgsSource> {
         let mut sources = first.joined().unwrap_or_else(|| vec![Arc::clone(first)]);
         sources.push(more);
-        Arc::new(Self { sources })
+        Arc::new(Self { sources, own_bits })
     }
 }
 
 impl ArgsSource for JoinedArgs {
     fn args(&self, loc: ArgsLoc) -> Result<Args, ArgsError> {
-        let number = (loc.offset() >> OWN_BITS) as usize;
-        let own = ArgsLoc::new(loc.offset() & ((1 << OWN_BITS) - 1), loc.len()).unwrap_or_default();
+        let number = (loc.offset() >> self.own_bits) as usize;
+        let own = ArgsLoc::new(loc.offset() & ((1 << self.own_bits) - 1), loc.len()).unwrap_or_default();
         self.sources.get(number).map_or_else(|| Ok(Args::new()), |source| source.args(own))
+    }
+
+    fn own_bits(&self) -> Option<u32> {
+        Some(self.own_bits)
     }
 
     fn heap_bytes(&self) -> usize {

@@ -163,6 +163,11 @@ pub trait ArgsSource: Send + Sync + fmt::Debug {
     /// When the bytes cannot be read.
     fn args(&self, loc: ArgsLoc) -> Result<Args, ArgsError>;
 
+    /// Where this source joins several, how many bits of an offset are the own ones of each.
+    fn own_bits(&self) -> Option<u32> {
+        None
+    }
+
     /// The sources that this one joins; `None` for one that stands alone.
     fn joined(&self) -> Option<Vec<std::sync::Arc<dyn ArgsSource>>> {
         None

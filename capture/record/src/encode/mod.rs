@@ -11,7 +11,7 @@ mod samples;
 mod thread;
 
 pub use annotation::{Annotation, Key, Value};
-pub use process::{ProcessEncoder, ProcessHeader, Strings};
+pub use process::{ProcessEncoder, ProcessHeader, Strings, write_header};
 pub use samples::{FrameKey, SampleEncoder};
 pub use thread::ThreadCounts;
 

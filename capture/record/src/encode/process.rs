@@ -101,31 +101,7 @@ impl ProcessEncoder {
 
     /// Writes what begins the file.
     pub fn header(&self, header: &ProcessHeader, out: &mut Writer) {
-        out.message(trace::PACKET, |out| {
-            out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
-            out.uint(packet::SEQUENCE_FLAGS, 1);
-            out.message(packet::CLOCK_SNAPSHOT, |out| {
-                // Perfetto's numbers: 1 Unix time, 3 monotonic, 6 boot time.
-                for (clock, ns) in [1u64, 3, 6].into_iter().zip(header.clocks_ns) {
-                    out.message(1, |out| {
-                        out.uint(1, clock);
-                        out.uint(2, ns);
-                    });
-                }
-                out.uint(2, 1);
-            });
-        });
-        out.message(trace::PACKET, |out| {
-            out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
-            out.message(packet::TRACE_ATTRIBUTES, |out| {
-                for (key, value) in &header.attributes {
-                    out.message(1, |out| {
-                        out.string(1, key);
-                        out.string(3, value);
-                    });
-                }
-            });
-        });
+        write_header(&header.attributes, header.clocks_ns, out);
         out.message(trace::PACKET, |out| {
             out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
             out.message(packet::TRACK_DESCRIPTOR, |out| {
@@ -280,4 +256,33 @@ impl ProcessEncoder {
     pub fn facts(&self) -> &[(String, String)] {
         &self.facts
     }
+}
+
+/// Writes what begins each trace of a recording: the clocks (Unix, monotonic and boot time, in ns) and facts by name.
+pub fn write_header(attributes: &[(String, String)], clocks_ns: [u64; 3], out: &mut Writer) {
+    out.message(trace::PACKET, |out| {
+        out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
+        out.uint(packet::SEQUENCE_FLAGS, 1);
+        out.message(packet::CLOCK_SNAPSHOT, |out| {
+            // Perfetto's numbers: 1 Unix time, 3 monotonic, 6 boot time.
+            for (clock, ns) in [1u64, 3, 6].into_iter().zip(clocks_ns) {
+                out.message(1, |out| {
+                    out.uint(1, clock);
+                    out.uint(2, ns);
+                });
+            }
+            out.uint(2, 1);
+        });
+    });
+    out.message(trace::PACKET, |out| {
+        out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
+        out.message(packet::TRACE_ATTRIBUTES, |out| {
+            for (key, value) in attributes {
+                out.message(1, |out| {
+                    out.string(1, key);
+                    out.string(3, value);
+                });
+            }
+        });
+    });
 }

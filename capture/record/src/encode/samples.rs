@@ -1,4 +1,4 @@
-//! Stacks and scheduling of one process, as a trace of their own beside the process's.
+//! Stacks and scheduling of the processes of a rank, as a trace of their own beside theirs.
 
 use perfetto_proto::field::{interned, packet, trace};
 use perfetto_proto::wire::Writer;
@@ -12,10 +12,9 @@ const SEQUENCE: u64 = 2;
 /// A frame as it is written: function, module, file, line.
 pub type FrameKey = (String, String, String, u32);
 
-/// Encodes samples and switches of one process.
+/// Encodes samples and switches.
 #[derive(Debug)]
 pub struct SampleEncoder {
-    pid: u32,
     period_ns: u64,
     is_started: bool,
     functions: FxHashMap<String, u64>,
@@ -43,10 +42,9 @@ fn number_of<K: std::hash::Hash + Eq + Clone>(known: &mut FxHashMap<K, u64>, key
 }
 
 impl SampleEncoder {
-    /// For a process whose stacks stand for `period_ns` each.
-    pub fn new(pid: u32, period_ns: u64) -> SampleEncoder {
+    /// For stacks that stand for `period_ns` each.
+    pub fn new(period_ns: u64) -> SampleEncoder {
         SampleEncoder {
-            pid,
             period_ns,
             is_started: false,
             functions: FxHashMap::default(),
@@ -82,7 +80,7 @@ impl SampleEncoder {
     /// A stack of a thread, innermost frame first.
     pub fn sample(
         &mut self,
-        tid: u32,
+        (pid, tid): (u32, u32),
         cpu: Option<u32>,
         unix_ns: i64,
         stack: impl DoubleEndedIterator<Item = FrameKey>,
@@ -115,7 +113,7 @@ impl SampleEncoder {
                 if let Some(cpu) = cpu {
                     out.uint(1, u64::from(cpu));
                 }
-                out.uint(2, u64::from(self.pid));
+                out.uint(2, u64::from(pid));
                 out.uint(3, u64::from(tid));
                 out.uint(4, stack);
             });

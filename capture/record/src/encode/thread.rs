@@ -246,13 +246,6 @@ impl ThreadEncoder {
         let time_ns = self.ascending(shared.clock.unix_ns(record.ticks));
         self.last_ns = time_ns;
         match kind {
-            Kind::Pop => {
-                if self.open.pop().is_none() && !shared.keeps_ends {
-                    self.counts.ends_without_begin += 1;
-                    return;
-                }
-                self.packet(out, time_ns, |event| event.uint(track_event::TYPE, SLICE_END));
-            }
             Kind::ThreadName => {
                 if let Some(name) = shared.strings.get(record.name) {
                     self.name = name;
@@ -283,8 +276,10 @@ impl ThreadEncoder {
             }
             _ => {
                 let mut args = Vec::new();
-                if kind == Kind::CommPush {
-                    comm_args(extra, &mut args);
+                match kind {
+                    Kind::CommPush => comm_args(extra, &mut args),
+                    Kind::CommDone => args.push(Annotation::fixed("request", Value::Unsigned(record.payload))),
+                    _ => {}
                 }
                 self.pending = Some(Pending {
                     kind,
@@ -357,6 +352,14 @@ impl ThreadEncoder {
                 self.open.push(Open { name: pending.name, class: pending.class, time_ns: pending.time_ns });
                 self.event(shared, out, &pending, SLICE_BEGIN, None);
             }
+            // An end waits for its arguments too: what a call received is known when it returns.
+            Kind::Pop => {
+                if self.open.pop().is_none() && !shared.keeps_ends {
+                    self.counts.ends_without_begin += 1;
+                } else {
+                    self.end(shared, out, &pending);
+                }
+            }
             Kind::Mark | Kind::CommDone => self.event(shared, out, &pending, INSTANT, None),
             Kind::Start => {
                 let begun = shared.lanes.begin(pending.domain, pending.payload, pending.time_ns);
@@ -413,26 +416,7 @@ impl ThreadEncoder {
             args.push(Annotation::fixed("category", Value::Id(pending.category)));
         }
         let all = args.iter().chain(&pending.args);
-        let mut new_keys: Vec<(u64, String)> = Vec::new();
-        let keys: Vec<u64> = all
-            .clone()
-            .map(|arg| match self.keys.get(&arg.key) {
-                Some(&iid) => iid,
-                None => {
-                    let iid = self.keys.len() as u64 + 1;
-                    self.keys.insert(arg.key.clone(), iid);
-                    new_keys.push((
-                        iid,
-                        match &arg.key {
-                            Key::Fixed(name) => (*name).to_owned(),
-                            Key::Id(id) => text_of(*id),
-                            Key::Text(name) => name.clone(),
-                        },
-                    ));
-                    iid
-                }
-            })
-            .collect();
+        let (keys, new_keys) = self.key_ids(all.clone(), &text_of);
         let delta = self.delta(pending.time_ns);
         out.message(trace::PACKET, |out| {
             out.uint(packet::TIMESTAMP, delta);
@@ -465,14 +449,65 @@ impl ThreadEncoder {
                 if let Some(uuid) = track {
                     event.uint(track_event::TRACK_UUID, uuid);
                 }
-                for (arg, &iid) in all.zip(&keys) {
-                    event.message(track_event::DEBUG_ANNOTATIONS, |out| {
-                        out.uint(annotation::NAME_IID, iid);
-                        arg.value.write(out, &text_of);
-                    });
-                }
+                write_args(all, &keys, event, &text_of);
             });
         });
+    }
+
+    /// An end with its arguments.
+    fn end(&mut self, shared: &Shared<'_>, out: &mut Writer, pending: &Pending) {
+        if pending.args.is_empty() {
+            self.packet(out, pending.time_ns, |event| event.uint(track_event::TYPE, SLICE_END));
+            return;
+        }
+        let text_of = |id: u32| shared.strings.get(id).unwrap_or_default();
+        let (keys, new_keys) = self.key_ids(pending.args.iter(), &text_of);
+        let delta = self.delta(pending.time_ns);
+        out.message(trace::PACKET, |out| {
+            out.uint(packet::TIMESTAMP, delta);
+            out.uint(packet::SEQUENCE_ID, self.sequence);
+            out.uint(packet::SEQUENCE_FLAGS, NEEDS_STATE);
+            if !new_keys.is_empty() {
+                out.message(packet::INTERNED_DATA, |out| {
+                    for (iid, name) in &new_keys {
+                        out.message(interned::DEBUG_ANNOTATION_NAMES, |out| {
+                            out.uint(interned::IID, *iid);
+                            out.string(interned::TEXT, name);
+                        });
+                    }
+                });
+            }
+            out.message(packet::TRACK_EVENT, |event| {
+                event.uint(track_event::TYPE, SLICE_END);
+                write_args(pending.args.iter(), &keys, event, &text_of);
+            });
+        });
+    }
+
+    /// Numbers of the names of arguments, and those that are new with their texts.
+    fn key_ids<'a>(
+        &mut self,
+        args: impl Iterator<Item = &'a Annotation>,
+        text_of: &dyn Fn(u32) -> String,
+    ) -> (Vec<u64>, Vec<(u64, String)>) {
+        let mut new = Vec::new();
+        let ids = args
+            .map(|arg| match self.keys.get(&arg.key) {
+                Some(&iid) => iid,
+                None => {
+                    let iid = self.keys.len() as u64 + 1;
+                    self.keys.insert(arg.key.clone(), iid);
+                    let text = match &arg.key {
+                        Key::Fixed(name) => (*name).to_owned(),
+                        Key::Id(id) => text_of(*id),
+                        Key::Text(name) => name.clone(),
+                    };
+                    new.push((iid, text));
+                    iid
+                }
+            })
+            .collect();
+        (ids, new)
     }
 
     fn delta(&mut self, time_ns: i64) -> u64 {
@@ -582,6 +617,20 @@ impl ThreadEncoder {
                     out.message(8, |_| {});
                 }
             });
+        });
+    }
+}
+
+fn write_args<'a>(
+    args: impl Iterator<Item = &'a Annotation>,
+    keys: &[u64],
+    event: &mut Writer,
+    text_of: &dyn Fn(u32) -> String,
+) {
+    for (arg, &iid) in args.zip(keys) {
+        event.message(track_event::DEBUG_ANNOTATIONS, |out| {
+            out.uint(annotation::NAME_IID, iid);
+            arg.value.write(out, text_of);
         });
     }
 }
