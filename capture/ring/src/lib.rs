@@ -19,6 +19,7 @@ pub mod clock;
 pub mod facts;
 pub mod layout;
 pub mod names;
+mod process;
 pub mod reader;
 mod sys;
 pub mod writer;
