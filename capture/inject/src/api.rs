@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char, c_double, c_int, c_longlong};
 use std::sync::OnceLock;
 
+use gapless_ring::facts::Facts;
 use gapless_ring::layout::{Class, Kind, Record, SOURCE_PYTHON};
 use gapless_ring::writer;
 
@@ -142,9 +143,10 @@ pub unsafe extern "C" fn gapless_collective(json: *const c_char) {
     writer::with(|thread| {
         let name = thread.name(b"collective");
         let record = Record { kind: Kind::Mark as u8, class: Class::Communication as u8, name, ..Record::default() };
-        thread.put(record, &[]);
         let key = thread.name(b"json");
-        thread.put_bytes(Record { kind: Kind::Blob as u8, name: key, ..Record::default() }, bytes);
+        let mut facts = Facts::default();
+        facts.blob(key, 0, bytes);
+        thread.put_facts(record, &mut facts);
     });
 }
 

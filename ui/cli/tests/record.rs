@@ -367,6 +367,44 @@ fn a_window_by_time_and_a_flight_recorder() {
     assert_eq!(dump["warnings"].as_array().unwrap().iter().filter(|warning| warning["severity"] == "lost").count(), 0);
 }
 
+#[cfg(feature = "sampling")]
+#[test]
+fn stacks_and_cores_are_sampled_from_outside() {
+    if !has_python() {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.write(
+        "burn.py",
+        "
+import time
+def hot(until):
+    while time.perf_counter() < until:
+        sum(i * i for i in range(1000))
+def train():
+    hot(time.perf_counter() + 1.0)
+train()
+",
+    );
+    let output =
+        command(&scratch, &["record", "-o", "run", "--sample", "99", "--", "python3", "burn.py"]).output().unwrap();
+    assert!(output.status.success());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let info = info(&scratch, "run");
+    let (samples, running) = (events(&info, "sample"), events(&info, "scheduled"));
+    if samples == 0 || running == 0 {
+        assert!(stderr.contains("note:"), "nothing was sampled and nothing says why: {stderr}");
+        eprintln!("skipped: {stderr}");
+        return;
+    }
+    // At 99 Hz over one second of work, on a machine that does other things too.
+    assert!((15..=160).contains(&samples), "{samples} samples");
+    let report = scratch.gapless(&["convert", "run", "-o", "run.speedscope.json", "-q"]);
+    assert_eq!(report.code, 0, "{report:#?}");
+    let profile = std::fs::read_to_string(scratch.path().join("run.speedscope.json")).unwrap();
+    assert!(profile.contains("hot") && profile.contains("train"), "the functions are not in the profile");
+}
+
 #[test]
 fn a_window_of_steps_is_exact() {
     if !has_python() {

@@ -194,6 +194,9 @@ impl ThreadEncoder {
             rest = after.get(record.extra as usize..).unwrap_or_default();
             self.record(shared, out, record, extra);
         }
+        // The arguments of a record are published with it, so they are in the same batch. Nothing is held back beyond
+        // it: what is read must be in the file when the rings' positions are.
+        self.flush(shared, out);
     }
 
     /// Writes what was held back for arguments.

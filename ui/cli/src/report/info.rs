@@ -121,7 +121,12 @@ fn ranks(text: &mut String, info: &InfoReport, columns: usize) {
 }
 
 fn clock_base(rank: &RankInfo) -> String {
-    let base = rank.base_time_ns.map_or_else(|| "not in the file".to_owned(), utc);
+    // Where times are Unix time themselves, the base is 0; the first event says more than 1970.
+    let base = match rank.base_time_ns {
+        Some(0) => utc(rank.start_ns.unwrap_or(0)),
+        Some(base) => utc(base),
+        None => "not in the file".to_owned(),
+    };
     if rank.clock_offset_ns == 0 { base } else { format!("{base}, {:+} ns", rank.clock_offset_ns) }
 }
 
