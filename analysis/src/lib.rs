@@ -16,6 +16,7 @@
 
 mod analysis;
 mod breakdown;
+mod clock;
 mod collectives;
 mod copies;
 mod graphs;
@@ -26,6 +27,7 @@ mod ids;
 pub mod interval;
 mod kernels;
 mod launches;
+mod match_collectives;
 mod names;
 mod operators;
 mod options;
@@ -43,6 +45,7 @@ mod fixture;
 
 pub use analysis::{Analysis, RankAnalysis, analyze};
 pub use breakdown::{DeviceBusy, RankBreakdown, StreamBusy};
+pub use clock::{ClockAlignment, ClockComponent, RankClock};
 pub use collectives::{CollectiveKind, CollectiveRow};
 pub use copies::{CopyDirection, CopyRow};
 pub use graphs::GraphRow;
@@ -50,6 +53,7 @@ pub use host_parts::{HostParts, HostThread};
 pub use idle::{IdleCause, IdleCauses, IdleGap};
 pub use kernels::{KernelRow, ShortKernels, ShortLimit};
 pub use launches::LaunchRow;
+pub use match_collectives::{CollectiveInstance, MatchedBy, Member, match_collectives};
 pub use operators::{OperatorKernel, OperatorRow, WithoutOperator};
 pub use options::{AnalysisOptions, Convention};
 pub use partition::{Partition, RankWork};
