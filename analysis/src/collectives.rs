@@ -69,6 +69,13 @@ impl CollectiveKind {
         words.into_iter().find(|(word, _)| plain.contains(word)).map_or(Self::Other, |(_, kind)| kind)
     }
 
+    /// Whether a call of this name sends to another rank and so must begin before that one is done.
+    pub(crate) fn is_send(name: &str) -> bool {
+        // Kernels named `SendRecv` may do either.
+        let name = name.rsplit(':').next().unwrap_or_default().trim_start_matches("MPI_").to_ascii_lowercase();
+        matches!(name.as_str(), "send" | "isend" | "ssend" | "ncclsend")
+    }
+
     /// A short name for people.
     #[must_use]
     pub const fn label(self) -> &'static str {

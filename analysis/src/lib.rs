@@ -45,7 +45,7 @@ mod fixture;
 
 pub use analysis::{Analysis, RankAnalysis, analyze};
 pub use breakdown::{DeviceBusy, RankBreakdown, StreamBusy};
-pub use clock::{ClockAlignment, ClockComponent, RankClock};
+pub use clock::{ClockAlignment, ClockComponent, ClockSource, DeviceClock, DeviceWindow, RankClock};
 pub use collectives::{CollectiveKind, CollectiveRow};
 pub use copies::{CopyDirection, CopyRow};
 pub use graphs::GraphRow;

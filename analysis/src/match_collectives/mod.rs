@@ -114,7 +114,7 @@ pub(crate) fn instances(
         let named = own.iter().find(|call| call.kind != CollectiveKind::SendReceive).unwrap_or(first);
         let member = |call: &&call::Call| {
             let span =
-                clocks.span_of_call(call.rank, Span::new(Timestamp(call.start_ns), Timestamp(call.end_ns)), on_device);
+                clocks.span_on(call.rank, Span::new(Timestamp(call.start_ns), Timestamp(call.end_ns)), on_device);
             Member { rank: call.rank, event: call.event, start: span.start, end: span.end }
         };
         let (communicator, number) = parts.get(&(entry.group, entry.part)).copied().unwrap_or_default();
