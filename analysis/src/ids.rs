@@ -25,3 +25,10 @@ pub(crate) fn track<S: Serializer>(id: &TrackId, serializer: S) -> Result<S::Ok,
 pub(crate) fn time<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_i64(at.nanos())
 }
+
+pub(crate) fn maybe_rank<S: Serializer>(id: &Option<RankId>, serializer: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => serializer.serialize_some(&id.0),
+        None => serializer.serialize_none(),
+    }
+}

@@ -32,6 +32,7 @@ mod names;
 mod operators;
 mod options;
 mod partition;
+mod periodic;
 mod queues;
 mod stats;
 mod steps;
@@ -53,7 +54,10 @@ pub use host_parts::{HostParts, HostThread};
 pub use idle::{IdleCause, IdleCauses, IdleGap};
 pub use kernels::{KernelRow, ShortKernels, ShortLimit};
 pub use launches::LaunchRow;
-pub use match_collectives::{CollectiveInstance, MatchedBy, Member, match_collectives};
+pub use match_collectives::{
+    CollectiveCost, CollectiveInstance, CollectiveReport, CollectiveTiming, CostModel, LatenessVerdict, MatchedBy,
+    Member, RankLateness, SIGMAS, SizeCost, TimedCollective, costs, lateness, match_collectives, timings,
+};
 pub use operators::{OperatorKernel, OperatorRow, WithoutOperator};
 pub use options::{AnalysisOptions, Convention};
 pub use partition::{Partition, RankWork};

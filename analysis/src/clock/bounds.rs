@@ -127,7 +127,7 @@ mod tests {
     fn whoever_is_last_sets_the_limit() {
         // On the true clock rank 0 waits 10–30 for rank 1, which comes at 25; rank 1's clock is 1,000 ahead.
         let one = joint(&[(0, 10, 30), (1, 1_025, 1_030)]);
-        assert_eq!(bounds(&[one.clone()], 2), Ok(vec![Some((0, 0)), Some((995, 1_020))]));
+        assert_eq!(bounds(std::slice::from_ref(&one), 2), Ok(vec![Some((0, 0)), Some((995, 1_020))]));
         // Then rank 0 is last.
         let two = joint(&[(0, 50, 56), (1, 1_040, 1_055)]);
         assert_eq!(bounds(&[one, two], 2), Ok(vec![Some((0, 0)), Some((995, 1_005))]));

@@ -1,7 +1,11 @@
 //! Collectives over ranks: which calls belong together, who came when, what moved the data and how fast.
 
 pub(crate) mod call;
+mod cost;
+mod lateness;
 pub(crate) mod matching;
+mod report;
+mod timing;
 
 use std::collections::BTreeMap;
 
@@ -11,8 +15,12 @@ use serde::Serialize;
 use crate::clock::ClockAlignment;
 use crate::collectives::{CollectiveKind, full_elements};
 use call::{Calls, Place};
+pub use cost::{CollectiveCost, CostModel, SizeCost, costs};
+pub use lateness::{LatenessVerdict, RankLateness, lateness};
 pub use matching::MatchedBy;
 use matching::{Matched, matched};
+pub use report::{CollectiveReport, TimedCollective};
+pub use timing::{CollectiveTiming, SIGMAS, timings};
 
 /// One rank's part in a collective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,0 +1,68 @@
+//! Everything about the collectives of a trace in one value.
+
+use gapless_trace::{RankId, Trace};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::call::Calls;
+use super::lateness::{LatenessVerdict, RankLateness, lateness};
+use super::matching::matched;
+use super::{CollectiveCost, CollectiveInstance, CollectiveTiming, costs, instances, timings};
+use crate::clock::ClockAlignment;
+use crate::steps;
+
+/// One collective with its times.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TimedCollective {
+    /// What it is, and who took part.
+    #[serde(flatten)]
+    pub instance: CollectiveInstance,
+    /// When who came, and how long it took.
+    #[serde(flatten)]
+    pub timing: CollectiveTiming,
+}
+
+/// The collectives of a trace over its ranks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CollectiveReport {
+    /// The clocks that its times rest on.
+    pub clocks: ClockAlignment,
+    /// Each collective, in the order of their ends.
+    pub collectives: Vec<TimedCollective>,
+    /// Costs by communicator and kind.
+    pub costs: Vec<CollectiveCost>,
+    /// How each rank comes to its collectives.
+    pub lateness: Vec<RankLateness>,
+}
+
+impl CollectiveReport {
+    /// Aligns clocks, matches calls, and times them.
+    #[must_use]
+    pub fn new(trace: &Trace) -> Self {
+        let calls = Calls::new(trace);
+        let matched = matched(&calls);
+        let clocks = ClockAlignment::of_matched(trace, &calls, &matched);
+        let instances = instances(trace, &calls, &matched, &clocks);
+        let timings = timings(&instances, &clocks);
+        let costs = costs(&instances, &timings);
+        let lateness = lateness(trace, &instances, &timings, &clocks, &step_starts(trace, &clocks));
+        let timed = instances.into_iter().zip(timings);
+        let collectives = timed.map(|(instance, timing)| TimedCollective { instance, timing }).collect();
+        Self { clocks, collectives, costs, lateness }
+    }
+
+    /// Ranks that are late for more than chance.
+    pub fn late(&self) -> impl Iterator<Item = &RankLateness> {
+        self.lateness.iter().filter(|rank| rank.verdict == LatenessVerdict::Late)
+    }
+}
+
+/// Beginnings of the steps of the first rank that has any, on the common clock.
+fn step_starts(trace: &Trace, clocks: &ClockAlignment) -> Vec<i64> {
+    let ids: Vec<RankId> = trace.rank_ids().map(|(id, _)| id).collect();
+    let found: Vec<Vec<gapless_trace::Timestamp>> = ids.par_iter().map(|&rank| steps::starts(trace, rank)).collect();
+    let first = ids.iter().zip(found).find(|(_, starts)| !starts.is_empty());
+    first.map_or_else(Vec::new, |(&rank, starts)| {
+        starts.into_iter().map(|start| clocks.to_common(rank, start).nanos()).collect()
+    })
+}
