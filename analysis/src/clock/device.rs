@@ -71,7 +71,11 @@ impl DeviceClock {
                 let (from, to) = (before.correction_ns as f64, after.correction_ns as f64);
                 (from + (to - from) * share).round() as i64
             }
-            (Some(only), None) | (None, Some(only)) => only.correction_ns,
+            // Before the first and behind the last middle the drift goes on.
+            (Some(only), None) | (None, Some(only)) => {
+                let since = at.saturating_sub(middle(only)) as f64;
+                only.correction_ns.saturating_sub((since * self.drift).round() as i64)
+            }
             (None, None) => 0,
         };
         at.saturating_add(add)

@@ -55,7 +55,11 @@ pub struct RankLateness {
 }
 
 /// The least share of a step that a lateness must cost to be worth a name.
-const LEAST_SHARE: f64 = 0.005;
+const LEAST_SHARE: f64 = 0.01;
+
+/// The least share of its collectives to which a rank must come last: a rank that is late by less than the others vary
+/// hardly ever holds anybody up. Three ranks may share the blame.
+const LEAST_LAST: f64 = 1.0 / 3.0;
 
 /// Steps that are needed.
 const LEAST_STEPS: usize = 3;
@@ -198,7 +202,8 @@ impl Gathered {
             LatenessVerdict::TooFew
         } else {
             let by_chance = chance_of_t(mean / scatter_ns.max(1e-9), count - 1.0) * compared.max(1) as f64;
-            let matters = cost_per_step_ns as f64 >= LEAST_SHARE * blocks.length_ns as f64;
+            let is_last = self.last as f64 >= LEAST_LAST * self.collectives as f64;
+            let matters = is_last && cost_per_step_ns as f64 >= LEAST_SHARE * blocks.length_ns as f64;
             let is_sure = by_chance < CHANCE && mean > SIGMAS * clock_ns.hypot(scatter_ns);
             if is_sure && matters { LatenessVerdict::Late } else { LatenessVerdict::NotLate }
         };

@@ -145,11 +145,14 @@ struct Pairing {
 /// Ends of a collective on two hosts may differ by this, in ns, and whoever seems to break causality by less does not.
 const END_TOLERANCE_NS: i64 = 50_000;
 
+/// Ends that differ by no more than this from the difference of clocks, in ns, coincide.
+const SURE_NS: i64 = 10_000;
+
 /// Windows in ns in which differences of ends are taken to agree: ends on devices, on threads, and on clocks that drift.
 const WINDOWS_NS: [i64; 3] = [20_000, 200_000, 2_000_000];
 
 /// Pairs of calls that are tried, at most: the time is linear in it.
-const MOST_TRIED: usize = 4_000_000;
+const MOST_TRIED: usize = 1_000_000;
 
 /// How two calls agree in what they do. `None` on either side means that the trace does not say.
 fn agree(a: &Call, b: &Call) -> bool {
@@ -165,7 +168,10 @@ fn agree(a: &Call, b: &Call) -> bool {
 fn pair(a: &[&Call], b: &[&Call]) -> Option<Pairing> {
     let in_order = (a.len() == b.len() && a.iter().zip(b).all(|(a, b)| agree(a, b)))
         .then(|| pairing(a, b, (0..a.len()).map(|index| (index, index)).collect(), MatchedBy::Order));
-    // Order alone is trusted where nothing contradicts it.
+    // Ends that coincide in order leave nothing to look for.
+    if in_order.as_ref().is_some_and(|order| order.violation_ns <= END_TOLERANCE_NS && order.spread_ns <= SURE_NS) {
+        return in_order;
+    }
     let by_ends = (a.len() > 2 && b.len() > 2).then(|| coinciding(a, b)).flatten();
     match (in_order, by_ends) {
         (Some(order), Some(ends)) => {
@@ -183,13 +189,38 @@ fn pair(a: &[&Call], b: &[&Call]) -> Option<Pairing> {
 fn pairing(a: &[&Call], b: &[&Call], pairs: Vec<(usize, usize)>, by: MatchedBy) -> Pairing {
     let both = || pairs.iter().filter_map(|&(at_a, at_b)| Some((*a.get(at_a)?, *b.get(at_b)?)));
     let mut ends: Vec<i64> = both().map(|(a, b)| b.end_ns.saturating_sub(a.end_ns)).collect();
+    let times: Vec<i64> = both().map(|(a, _)| a.end_ns).collect();
+    let slope = slope(&times, &ends);
+    // What a clock that drifts adds since the first call.
+    let first = times.first().copied().unwrap_or_default();
+    let drifted = |at: i64| (at.saturating_sub(first) as f64 * slope).round() as i64;
+    for (end, &at) in ends.iter_mut().zip(&times) {
+        *end = end.saturating_sub(drifted(at));
+    }
     let middle = median(&mut ends);
     let mut away: Vec<i64> = ends.iter().map(|end| end.saturating_sub(middle).saturating_abs()).collect();
     let spread_ns = median(&mut away);
     // The difference of clocks lies between these (`clock::bounds`).
-    let least = both().map(|(a, b)| b.start_ns.saturating_sub(a.end_ns)).max().unwrap_or(i64::MIN);
-    let most = both().map(|(a, b)| b.end_ns.saturating_sub(a.start_ns)).min().unwrap_or(i64::MAX);
-    Pairing { pairs, by, spread_ns, violation_ns: least.saturating_sub(most) }
+    let least = both().map(|(a, b)| b.start_ns.saturating_sub(a.end_ns).saturating_sub(drifted(a.end_ns))).max();
+    let most = both().map(|(a, b)| b.end_ns.saturating_sub(a.start_ns).saturating_sub(drifted(a.end_ns))).min();
+    let violation_ns = least.unwrap_or(i64::MIN).saturating_sub(most.unwrap_or(i64::MAX));
+    Pairing { pairs, by, spread_ns, violation_ns }
+}
+
+/// Clocks of computers drift by less than this.
+const MOST_DRIFT: f64 = 500e-6;
+
+/// By how much differences grow with time: between the medians of the first and of the last third.
+fn slope(times: &[i64], differences: &[i64]) -> f64 {
+    let third = times.len() / 3;
+    let middle = |values: &[i64]| median(&mut values.to_vec());
+    let of = |range: std::ops::Range<usize>| Some((middle(times.get(range.clone())?), middle(differences.get(range)?)));
+    let (Some(early), Some(late)) = (of(0..third), of(times.len() - third..times.len())) else { return 0.0 };
+    if third < 2 || late.0 <= early.0 {
+        return 0.0;
+    }
+    let slope = late.1.saturating_sub(early.1) as f64 / late.0.saturating_sub(early.0) as f64;
+    slope.clamp(-MOST_DRIFT, MOST_DRIFT)
 }
 
 fn median(values: &mut [i64]) -> i64 {
