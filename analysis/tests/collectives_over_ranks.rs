@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gapless_analysis::{ClockAlignment, CollectiveInstance, CollectiveKind, MatchedBy, match_collectives};
+use gapless_analysis::{
+    ClockAlignment, CollectiveInstance, CollectiveKind, CollectiveReport, LatenessVerdict, MatchedBy,
+    match_collectives, timings,
+};
 use gapless_formats::{OpenOptions, Silent, open};
 use gapless_trace::Trace;
 use serde_json::Value;
@@ -61,6 +64,28 @@ fn the_eight_collectives_of_dlrm_are_matched_to_the_microsecond() {
     assert_eq!(bytes, [Some(1_576_964), Some(448), Some(907_840)]);
     let edges: Vec<bool> = found.iter().map(|instance| instance.edge).collect();
     assert_eq!(edges, [true, false, false, false, false, false, false, true]);
+}
+
+#[test]
+fn transfers_and_late_ranks_of_dlrm_are_as_expected() {
+    let Some(folder) = shared() else { return };
+    let trace = dlrm(&folder);
+    // As recorded: the eight ranks ran on one host.
+    let identity = ClockAlignment::identity(&trace);
+    let recorded = timings(&match_collectives(&trace, &identity), &identity);
+    let report = CollectiveReport::new(&trace);
+    let aligned = report.collectives.iter().map(|found| found.timing.transfer_ns);
+    for ((recorded, aligned), expected) in recorded.iter().zip(aligned).zip([10, 8, 7, 7, 86, 10, 20, 69]) {
+        let off = |found: i64| (found - expected * 1_000).abs();
+        assert!(off(recorded.transfer_ns) <= 3_000, "{} ns instead of {expected} µs", recorded.transfer_ns);
+        // Alignment may move each end of it by as much as it is off.
+        assert!(off(aligned) <= 5_000, "{aligned} ns instead of {expected} µs");
+        assert!(recorded.end_spread_ns <= 7_000);
+    }
+    let late: Vec<u32> = report.collectives.iter().filter_map(|found| Some(found.timing.delayer?.0)).collect();
+    assert_eq!(late, [7, 7, 7, 7, 7, 5, 5, 4]);
+    // One step is too little to call anybody a straggler.
+    assert!(report.lateness.iter().all(|rank| rank.verdict == LatenessVerdict::TooFew));
 }
 
 #[test]

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use gapless_analysis::{ClockAlignment, ClockSource, CollectiveReport, LatenessVerdict, MatchedBy, match_collectives};
+use gapless_formats::{OpenOptions, Silent, open};
 use gapless_tests::job::{BEGIN_NS, Group, Job, Shown};
-use gapless_tests::synth::Rng;
+use gapless_tests::synth::{Config, Era, Rng, Vendor, Workload, write_files};
 use gapless_trace::{RankId, Timestamp};
 
 /// Largest difference, in ns, between what two aligned clocks show at one true time, over the length of the job.
@@ -320,4 +321,63 @@ fn one_rank_alone_gets_estimates_that_say_so() {
     // The shortest of twenty calls waited for nobody, or hardly.
     let transfer = alone.costs[0].sizes[0].transfer.median_ns;
     assert!((transfer / happened[0].transfer_ns as f64 - 1.0).abs() < 0.15, "{transfer} {}", happened[0].transfer_ns);
+}
+
+#[test]
+fn simulated_files_of_every_workload_are_aligned_and_matched() {
+    for workload in [Workload::DataParallel, Workload::Pipeline, Workload::Recommendation] {
+        for (era, vendor) in [
+            (Era::Relative, Vendor::Nvidia),
+            (Era::IntegerMicros, Vendor::Nvidia),
+            (Era::FractionalMicros, Vendor::Amd),
+        ] {
+            let offsets = vec![0, 31_415_926, -27_182_818, 1_414_213];
+            let config = Config { era, vendor, clock_offsets_ns: offsets, ..Config::new(workload, 4, 4) };
+            let temp = tempfile::tempdir().unwrap();
+            let (paths, truth) = write_files(&config, temp.path(), false).unwrap();
+            let trace = open(&paths, &OpenOptions::default(), &Silent).unwrap();
+            let report = CollectiveReport::new(&trace);
+            let what = format!("{workload:?} {era:?} {vendor:?}");
+            assert_eq!(report.clocks.components.len(), 1, "{what}");
+            for clock in &report.clocks.ranks {
+                let wanted = config.clock_offset(clock.rank.0) - config.clock_offset(0);
+                assert!((clock.offset_ns - wanted).abs() <= 1, "{what}: {clock:?}");
+            }
+            assert_eq!(report.collectives.len(), truth.collectives.len(), "{what}");
+            for found in &report.collectives {
+                let end = found.instance.members[0].end.nanos();
+                let known = truth.collectives.iter().find(|known| (known.end_ns - end).abs() <= 1);
+                let known = known.unwrap_or_else(|| panic!("{what}: nothing ends at {end}"));
+                assert_eq!(found.instance.sequence, Some(known.seq), "{what}");
+                assert_eq!(found.timing.transfer_ns, known.transfer_ns, "{what}");
+                assert_eq!(found.instance.members.len(), known.arrivals.len(), "{what}");
+                if let Some(late) = found.timing.delayer {
+                    assert_eq!(late.0, known.late_rank, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_slow_rank_of_a_simulated_job_is_named() {
+    use gapless_tests::synth::SlowRank;
+    for seed in 0..8 {
+        let rank = seed as u32 % 4;
+        let slow = Some(SlowRank { rank, factor: 1.25, device: true });
+        let config = Config {
+            seed,
+            slow,
+            clock_offsets_ns: vec![0, 9_000_000, -5_000_000],
+            ..Config::new(Workload::DataParallel, 4, 6)
+        };
+        for (config, named) in [(config.clone(), true), (Config { slow: None, ..config }, false)] {
+            let temp = tempfile::tempdir().unwrap();
+            let (paths, _) = write_files(&config, temp.path(), false).unwrap();
+            let trace = open(&paths, &OpenOptions::default(), &Silent).unwrap();
+            let report = CollectiveReport::new(&trace);
+            let late: Vec<u32> = report.late().map(|late| late.rank.0).collect();
+            assert_eq!(late, if named { vec![rank] } else { Vec::new() }, "seed {seed}: {:#?}", report.lateness);
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub struct SizeCost {
     pub transfer: Stats,
     /// S ÷ median τ, in 10⁹ bytes per second.
     pub algorithm_gb_per_s: Option<f64>,
-    /// F · S ÷ median τ, in 10⁹ bytes per second.
+    /// F · S ÷ median τ, in 10⁹ bytes per second; `None` where the size of the group is not known.
     pub bus_gb_per_s: Option<f64>,
 }
 
@@ -61,8 +61,8 @@ pub struct CollectiveCost {
     pub communicator: u32,
     /// What it does.
     pub kind: CollectiveKind,
-    /// Ranks in the group.
-    pub ranks: u32,
+    /// Ranks in the group, where known.
+    pub ranks: Option<u32>,
     /// Whether the transfers are estimates, because no second rank shows the calls.
     pub is_estimated: bool,
     /// Instances.
@@ -95,8 +95,9 @@ fn cost(
     // Where some instances are seen from several ranks, single ones are no better than a guess.
     let is_estimated = all.iter().all(|(_, timing)| timing.is_estimated);
     let used = || all.iter().filter(|(_, timing)| timing.is_estimated == is_estimated);
-    let ranks = all.iter().map(|(instance, _)| instance.size()).max()?;
-    let factor = kind.bus_factor(ranks);
+    let ranks = all.iter().filter_map(|(instance, _)| instance.size).max();
+    // A group of one moves nothing.
+    let factor = ranks.filter(|&ranks| ranks > 1).map(|ranks| kind.bus_factor(ranks));
     let mut by_size: BTreeMap<Option<u64>, Vec<i64>> = BTreeMap::new();
     for (instance, timing) in used() {
         by_size.entry(instance.bytes).or_default().push(timing.transfer_ns);
@@ -106,14 +107,13 @@ fn cost(
         .map(|(bytes, mut transfers)| {
             let transfer = Stats::of(&mut transfers);
             let per_ns = bytes.map(|bytes| bytes as f64 / transfer.median_ns).filter(|speed| speed.is_finite());
-            // The bus factor of one rank is zero: it moves nothing.
-            let bus = per_ns.map(|speed| speed * factor).filter(|_| ranks > 1);
+            let bus = per_ns.zip(factor).map(|(speed, factor)| speed * factor);
             SizeCost { bytes, transfer, algorithm_gb_per_s: per_ns, bus_gb_per_s: bus }
         })
         .collect();
     let points: Vec<(f64, f64)> = sizes
         .iter()
-        .filter_map(|size| Some((factor * size.bytes? as f64, size.transfer.median_ns)))
+        .filter_map(|size| Some((factor? * size.bytes? as f64, size.transfer.median_ns)))
         .filter(|point| point.0 > 0.0 && point.1 > 0.0)
         .collect();
     let sum = |values: &mut dyn Iterator<Item = i64>| values.fold(0, i64::saturating_add);

@@ -59,6 +59,9 @@ pub struct CollectiveInstance {
     pub members: Vec<Member>,
     /// Ranks in the group, where the trace says so.
     pub expected_size: Option<u32>,
+    /// Ranks in the group as far as one can know: what the trace says; else the members, unless the job has more ranks,
+    /// some of which may belong to the group and were not recorded.
+    pub size: Option<u32>,
     /// First or last of its group in the recording of any member. Who came late there may only have begun to record
     /// late, so such an instance says nothing about stragglers.
     pub edge: bool,
@@ -73,12 +76,6 @@ impl CollectiveInstance {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.members.len() >= self.expected_size.map_or(2, |size| size as usize)
-    }
-
-    /// Ranks of the group: what the trace says, else the members.
-    #[must_use]
-    pub fn size(&self) -> u32 {
-        self.expected_size.unwrap_or(self.members.len() as u32)
     }
 
     /// From the first arrival to the last end.
@@ -107,15 +104,19 @@ pub(crate) fn instances(
     clocks: &ClockAlignment,
 ) -> Vec<CollectiveInstance> {
     let parts = parts(calls, matched);
+    let world = trace.ranks().iter().filter_map(|rank| rank.world_size).max();
     let mut found: Vec<CollectiveInstance> = Vec::with_capacity(matched.len());
     for entry in matched {
         let own: Vec<&call::Call> = entry.calls.iter().filter_map(|&place| calls.calls.get(place)).collect();
         let (Some(first), Some(key)) = (own.first(), calls.groups.get(entry.group as usize)) else { continue };
         let on_device = key.place == Place::Device;
         let expected_size = own.iter().filter_map(|call| call.group_size).max();
-        let size = expected_size.unwrap_or(own.len() as u32);
+        let members = own.len() as u32;
+        // One rank alone may be one of any number.
+        let is_whole = world.map_or(members > 1, |world| world <= members);
+        let size = expected_size.or_else(|| is_whole.then_some(members));
         let bytes_of = |call: &&call::Call| {
-            let elements = full_elements(call.kind, call.in_elems, call.out_elems, Some(size));
+            let elements = full_elements(call.kind, call.in_elems, call.out_elems, size);
             call.bytes_told.or_else(|| elements?.checked_mul(call.element_bytes?))
         };
         // A kernel whose range is not in the trace is a send and receive; a member with a range knows better.
@@ -135,6 +136,7 @@ pub(crate) fn instances(
             bytes: own.iter().filter_map(bytes_of).max(),
             members: own.iter().map(member).collect(),
             expected_size,
+            size,
             edge: false,
             on_device,
             matched_by: entry.by,

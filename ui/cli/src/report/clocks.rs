@@ -81,7 +81,11 @@ fn ranks(text: &mut String, clocks: &ClockAlignment, columns: usize) {
             clock.bounds_ns.map(|bounds| signed(bounds.0)).unwrap_or_default(),
             clock.bounds_ns.map(|bounds| signed(bounds.1)).unwrap_or_default(),
             shown(count(clock.collectives)),
-            clock.held_out_ns.map(|ns| Duration(ns.round() as i64).to_string()).unwrap_or_default(),
+            clock
+                .held_out_ns
+                .filter(|_| clock.source != ClockSource::Reference)
+                .map(|ns| Duration(ns.round() as i64).to_string())
+                .unwrap_or_default(),
         ]);
     }
     heading(text, "Clocks of ranks");

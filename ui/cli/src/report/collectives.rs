@@ -87,7 +87,7 @@ fn costs(text: &mut String, found: &CollectiveReport, columns: usize) {
             table.row([
                 cost.group.clone(),
                 cost.kind.label().to_owned(),
-                count(u64::from(cost.ranks)),
+                cost.ranks.map(|ranks| count(u64::from(ranks))).unwrap_or_default(),
                 size.bytes.map(decimal_bytes).unwrap_or_default(),
                 count(size.transfer.count),
                 format!("{}{}", if cost.is_estimated { "~" } else { "" }, Duration(size.transfer.median_ns as i64)),
