@@ -27,8 +27,11 @@ pub struct Group {
 pub enum Shown {
     /// NCCL kernels.
     Kernels,
-    /// Ranges on a thread of gloo, with a point in time in each that names group, sequence number and bytes.
+    /// Ranges on threads of gloo, and points in time on the thread that asks for them, which name group, sequence number
+    /// and bytes: what our own recordings have.
     Gloo,
+    /// Ranges of MPI calls with arguments.
+    Mpi,
 }
 
 /// What to make. Equal values make equal jobs.
@@ -259,8 +262,10 @@ impl Maker {
         if self.calls <= job.missed.get(self.rank as usize).copied().unwrap_or(0) {
             return;
         }
-        if job.shown == Shown::Gloo {
-            return self.gloo(job, group, time, bytes, sequence);
+        match job.shown {
+            Shown::Kernels => {}
+            Shown::Gloo => return self.gloo(job, group, time, bytes, sequence),
+            Shown::Mpi => return self.mpi(job, group, time, bytes, sequence),
         }
         self.launched(job, 20, EventKind::Collective, "ncclDevKernel_AllReduce_Sum_f32_RING_LL(x)", time);
         let event = self.chunk.len() as u32 - 1;
@@ -279,37 +284,52 @@ impl Maker {
         self.chunk.collectives.push(args);
     }
 
+    /// Arguments kept for an event.
+    fn args(&mut self, args: Args) -> ArgsLoc {
+        self.args.push(args);
+        ArgsLoc::new(self.args.len() as u64 - 1, 1).unwrap_or_default()
+    }
+
     fn gloo(&mut self, job: &Job, group: &Group, time: (i64, i64), bytes: u64, sequence: u64) {
+        use gapless_trace::ArgValue::{Int, Text};
+        let local = |at: i64| Self::rounded(job, job.local(self.rank, at));
+        let (start, end, asked) = (local(time.0), local(time.1), local(time.0 - 40_000));
+        let pid = 1_000 + i64::from(self.rank);
+        // Two threads take turns.
+        let tid = 70 + (self.calls % 2) as i64;
+        let range = (TrackKind::Thread, pid, tid);
+        self.push(range, EventKind::Annotation, "gloo:all_reduce", (start, end), NO_ID, ArgsLoc::NONE);
+        if job.with_sequence {
+            let loc = self.args(vec![
+                ("name".to_owned(), Text("allreduce".to_owned())),
+                ("group".to_owned(), Text(group.name.clone().unwrap_or_default())),
+                ("group_size".to_owned(), Int(group.ranks.len() as i64)),
+                ("backend".to_owned(), Text("gloo".to_owned())),
+                ("seq".to_owned(), Int(sequence as i64)),
+                ("bytes".to_owned(), Int(bytes as i64)),
+            ]);
+            let note = (TrackKind::ThreadInstants, pid, pid);
+            self.push(note, EventKind::Instant, "collective", (asked, asked), NO_ID, loc);
+        }
+    }
+
+    fn mpi(&mut self, job: &Job, group: &Group, time: (i64, i64), bytes: u64, sequence: u64) {
+        use gapless_trace::ArgValue::{Int, Text};
         let local = |at: i64| Self::rounded(job, job.local(self.rank, at));
         let (start, end) = (local(time.0), local(time.1));
         let pid = 1_000 + i64::from(self.rank);
-        self.push(
-            (TrackKind::Thread, pid, 77),
-            EventKind::Annotation,
-            "gloo:all_reduce",
-            (start, end),
-            NO_ID,
-            ArgsLoc::NONE,
-        );
-        if job.with_sequence {
-            use gapless_trace::ArgValue::{Int, Text};
-            let place = self.args.len() as u64;
-            self.args.push(vec![
-                ("group".to_owned(), Text(group.name.clone().unwrap_or_default())),
-                ("seq".to_owned(), Int(sequence as i64)),
-                ("bytes".to_owned(), Int(bytes as i64)),
-                ("group_size".to_owned(), Int(group.ranks.len() as i64)),
-            ]);
-            let loc = ArgsLoc::new(place, 1).unwrap_or_default();
-            self.push(
-                (TrackKind::ThreadInstants, pid, 77),
-                EventKind::Instant,
-                "gloo:all_reduce",
-                (start, start),
-                NO_ID,
-                loc,
-            );
-        }
+        let loc = self.args(vec![
+            ("bytes".to_owned(), Int(bytes as i64)),
+            // The number of a communicator is each process's own.
+            ("communicator".to_owned(), Int(i64::from(self.rank) + 1)),
+            ("members".to_owned(), Text("1a2b3c4d".to_owned())),
+            ("Group size".to_owned(), Int(group.ranks.len() as i64)),
+            ("Seq".to_owned(), Int(sequence as i64)),
+        ]);
+        let main = (TrackKind::Thread, pid, pid);
+        self.push(main, EventKind::Annotation, "MPI_Allreduce", (start, end), NO_ID, loc);
+        // Begins a request and returns: no collective that could be timed.
+        self.push(main, EventKind::Annotation, "MPI_Ibarrier", (end + 100, end + 200), NO_ID, ArgsLoc::NONE);
     }
 
     fn finish(self, job: &Job) -> TracePart {

@@ -289,9 +289,15 @@ fn device_clocks_are_held_against_launches() {
 }
 
 #[test]
-fn gloo_ranges_are_matched_by_the_notes_inside_them() {
+fn ranges_of_cpu_backends_are_matched_by_what_is_noted_about_them() {
+    for (shown, group) in [(Shown::Gloo, "0"), (Shown::Mpi, "communicator 1a2b3c4d")] {
+        check_cpu_backend(shown, group);
+    }
+}
+
+fn check_cpu_backend(shown: Shown, group: &str) {
     let mut job = Job::new(17, 3, 12);
-    job.shown = Shown::Gloo;
+    job.shown = shown;
     job.missed = vec![0, 4, 1];
     job.skew_ns = 10_000.0;
     let (trace, happened) = job.make();
@@ -299,7 +305,7 @@ fn gloo_ranges_are_matched_by_the_notes_inside_them() {
     assert_eq!(report.collectives.len(), happened.len());
     for (found, truth) in report.collectives.iter().zip(&happened) {
         assert_eq!((found.instance.sequence, found.instance.on_device), (Some(truth.sequence), false));
-        assert_eq!((found.instance.group.as_str(), found.instance.expected_size), ("0", Some(3)));
+        assert_eq!((found.instance.group.as_str(), found.instance.expected_size), (group, Some(3)));
     }
     assert_eq!(report.collectives[1].instance.bytes, Some(26_214_400));
     assert_eq!(report.collectives.iter().filter(|found| found.instance.is_complete()).count(), happened.len() - 4);

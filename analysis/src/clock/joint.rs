@@ -66,6 +66,8 @@ pub(crate) fn joints(
         let kind = kind.unwrap_or(CollectiveKind::SendReceive);
         let all = match tie(kind) {
             Tie::All => true,
+            // A CPU may send before anybody receives: neither ends nor starts are tied.
+            Tie::Exchange if key.place != Place::Device => continue,
             Tie::Exchange => false,
             Tie::Nothing => continue,
         };

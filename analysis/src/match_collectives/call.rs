@@ -2,7 +2,8 @@
 //!
 //! Three places may show a call, and the first that a rank has is taken, since a trace may hold the same call in all
 //! of them: its kernel on a device stream, its range on a thread of a CPU backend (`gloo:all_reduce`, `MPI_Allreduce`),
-//! its entry in a log (flight recorder, NCCL inspector). A rank with kernels may use a CPU backend beside them.
+//! its entry in a log (flight recorder, NCCL inspector). A rank with kernels may use a CPU backend beside them, of which
+//! `host_call.rs` tells.
 
 use gapless_trace::{ArgValue, Args, Collective, EventId, EventKind, RankId, StrId, Trace, Track, TrackId, TrackKind};
 use rayon::prelude::*;
@@ -10,6 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::collectives::{CollectiveKind, args_around, element_bytes};
 use crate::host::HostTree;
+use crate::match_collectives::host_call::host_calls;
 
 /// Names with which ranges of CPU backends begin.
 const HOST_RANGES: [&str; 4] = ["gloo:", "mpi:", "ucc:", "MPI_"];
@@ -60,7 +62,7 @@ pub(crate) struct Call {
     pub element_bytes: Option<u64>,
     /// Bytes that the trace states outright.
     pub bytes_told: Option<u64>,
-    /// Ranks that a point-to-point call sends from and to, the lower one first.
+    /// Ranks that a point-to-point call sends from and to.
     pub peers: Option<(u32, u32)>,
 }
 
@@ -120,7 +122,7 @@ impl RangeNames {
 
 fn calls_of_rank(trace: &Trace, rank: RankId, names: &RangeNames) -> Vec<(GroupKey, Call)> {
     let mut calls = device_calls(trace, rank, names);
-    calls.extend(host_calls(trace, rank, names));
+    calls.extend(host_calls(trace, rank, &names.host));
     if calls.is_empty() {
         calls = log_calls(trace, rank);
     }
@@ -128,7 +130,7 @@ fn calls_of_rank(trace: &Trace, rank: RankId, names: &RangeNames) -> Vec<(GroupK
     calls
 }
 
-fn call_of(trace: &Trace, rank: RankId, event: EventId, args: Option<&Collective>) -> Call {
+pub(super) fn call_of(trace: &Trace, rank: RankId, event: EventId, args: Option<&Collective>) -> Call {
     let at = trace.event(event);
     let told = args.map(|args| CollectiveKind::of(trace.text(args.name))).filter(|&kind| kind != CollectiveKind::Other);
     Call {
@@ -152,10 +154,10 @@ fn call_of(trace: &Trace, rank: RankId, event: EventId, args: Option<&Collective
 // ---- kernels --------------------------------------------------------------------------------------------------------
 
 /// A range of a thread: start, end, event.
-type Range = (i64, i64, EventId);
+pub(super) type Range = (i64, i64, EventId);
 
 /// The ranges of the given names on each thread of a rank, by start.
-fn ranges(trace: &Trace, rank: RankId, names: &FxHashSet<StrId>) -> FxHashMap<TrackId, Vec<Range>> {
+pub(super) fn ranges(trace: &Trace, rank: RankId, names: &FxHashSet<StrId>) -> FxHashMap<TrackId, Vec<Range>> {
     let mut found: FxHashMap<TrackId, Vec<Range>> = FxHashMap::default();
     if names.is_empty() {
         return found;
@@ -235,15 +237,15 @@ fn device_calls(trace: &Trace, rank: RankId, names: &RangeNames) -> Vec<(GroupKe
 }
 
 /// All arguments of an event; none if they cannot be read any more.
-fn arguments(trace: &Trace, event: EventId) -> Args {
+pub(super) fn arguments(trace: &Trace, event: EventId) -> Args {
     trace.args(event).unwrap_or_default()
 }
 
-fn argument<'a>(args: &'a Args, name: &str) -> Option<&'a ArgValue> {
+pub(super) fn argument<'a>(args: &'a Args, name: &str) -> Option<&'a ArgValue> {
     args.iter().find(|entry| entry.0 == name).map(|entry| &entry.1)
 }
 
-fn unsigned(args: &Args, name: &str) -> Option<u64> {
+pub(super) fn unsigned(args: &Args, name: &str) -> Option<u64> {
     argument(args, name)?.as_i64().and_then(|value| u64::try_from(value).ok())
 }
 
@@ -255,11 +257,11 @@ fn ranks_of_group(args: &Args) -> String {
 fn peers(args: &Args) -> Option<(u32, u32)> {
     let rank = |name: &str| unsigned(args, name).and_then(|rank| u32::try_from(rank).ok());
     let (from, to) = (rank("Src Rank")?, rank("Dst Rank")?);
-    (from != to).then_some((from.min(to), from.max(to)))
+    (from != to).then_some((from, to))
 }
 
 /// Adds what a range (`nccl:all_to_all`) says about its call: what it does, and the shape and type of its input.
-fn add_range(trace: &Trace, call: &mut Call, range: EventId) {
+pub(super) fn add_range(trace: &Trace, call: &mut Call, range: EventId) {
     let name = trace.event(range).name;
     let (_, what) = trace.text(name).split_once([':', '_']).unwrap_or_default();
     let kind = CollectiveKind::of(what);
@@ -295,80 +297,6 @@ fn elements(dims: &[ArgValue]) -> Option<u64> {
         sum = count.map_or(sum, |count| Some(sum.unwrap_or(0).saturating_add(count)));
     }
     sum
-}
-
-// ---- ranges of CPU backends -----------------------------------------------------------------------------------------
-
-/// Ranges of CPU backends. Points in time inside a range may name its group, sequence number and bytes.
-fn host_calls(trace: &Trace, rank: RankId, names: &RangeNames) -> Vec<(GroupKey, Call)> {
-    let mut found = Vec::new();
-    if names.host.is_empty() {
-        return found;
-    }
-    let notes = notes(trace, rank, names);
-    for (track_id, list) in ranges(trace, rank, &names.host) {
-        let on_thread = trace.track(track_id).and_then(|track| notes.get(&(track.process.0, track.tid)));
-        let on_thread = on_thread.map(Vec::as_slice).unwrap_or_default();
-        let mut free_from = i64::MIN;
-        for (start, end, event) in list {
-            // Ranges inside a range are how a call is made of others, not calls of their own.
-            if start < free_from {
-                continue;
-            }
-            free_from = end;
-            let name = trace.text(trace.event(event).name);
-            let backend = name.split([':', '_']).next().unwrap_or_default().to_ascii_lowercase();
-            let mut call = call_of(trace, rank, event, trace.collective(event));
-            add_range(trace, &mut call, event);
-            if call.kind == CollectiveKind::Other {
-                // `MPI_Init`, `MPI_Wait`: no call of all ranks.
-                continue;
-            }
-            let mut key = GroupKey { place: Place::Host, name: backend, ranks: String::new(), is_named: false };
-            let from = on_thread.partition_point(|note| note.0 < start);
-            let within = on_thread.get(from..).unwrap_or_default().iter().take_while(|note| note.0 <= end);
-            let own = arguments(trace, event);
-            for args in std::iter::once(own).chain(within.map(|note| arguments(trace, note.1))) {
-                add_note(&mut key, &mut call, &args);
-            }
-            if let Some(args) = trace.collective(event).filter(|args| args.group != StrId::EMPTY) {
-                key.name = trace.text(args.group).to_owned();
-                key.is_named = true;
-            }
-            found.push((key, call));
-        }
-    }
-    found
-}
-
-/// Points in time of communication on each thread, by time.
-fn notes(
-    trace: &Trace,
-    rank: RankId,
-    names: &RangeNames,
-) -> FxHashMap<(u32, gapless_trace::RawId), Vec<(i64, EventId)>> {
-    let mut found: FxHashMap<_, Vec<_>> = FxHashMap::default();
-    let columns = trace.events().names();
-    for (_, track) in trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::ThreadInstants) {
-        let of_name =
-            track.event_ids().filter(|id| columns.get(id.index()).is_some_and(|name| names.host.contains(name)));
-        let list: &mut Vec<_> = found.entry((track.process.0, track.tid)).or_default();
-        list.extend(of_name.map(|id| (trace.event(id).start.nanos(), id)));
-        list.sort_unstable();
-    }
-    found
-}
-
-/// Adds `group`, `seq` and `bytes` where arguments have them.
-fn add_note(key: &mut GroupKey, call: &mut Call, args: &Args) {
-    if let Some(group) = argument(args, "group") {
-        key.name = group.to_string();
-        key.is_named = true;
-    }
-    call.seq = unsigned(args, "seq").or(call.seq);
-    call.bytes_told = unsigned(args, "bytes").or(call.bytes_told);
-    let size = unsigned(args, "group_size").and_then(|size| u32::try_from(size).ok());
-    call.group_size = size.or(call.group_size);
 }
 
 // ---- logs -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 mod cost;
+mod host_call;
 mod lateness;
 pub(crate) mod matching;
 mod report;

@@ -125,7 +125,8 @@ fn timing(instance: &CollectiveInstance, clocks: &ClockAlignment) -> CollectiveT
         let at = |place: usize| values.get(place).copied().unwrap_or_default();
         at(values.len().saturating_sub(1) / 2).midpoint(at(values.len() / 2))
     };
-    let waits = waits_for_all(instance.kind);
+    // A CPU may send and go on before anybody receives.
+    let waits = waits_for_all(instance.kind) && (instance.on_device || instance.kind != CollectiveKind::SendReceive);
     let waits_ns: Vec<i64> =
         members.iter().map(|member| if waits { last_ns.saturating_sub(member.start.nanos()) } else { 0 }).collect();
     let before = arrivals.len().checked_sub(2).and_then(|place| arrivals.get(place)).copied();
