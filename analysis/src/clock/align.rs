@@ -91,7 +91,7 @@ impl ClockAlignment {
             // What must be added to this rank's estimate so that it is that of the leader.
             let add = estimated(leader).saturating_sub(estimated(place));
             let is_above = bounds.upper(place, leader).is_none_or(|most| add <= most);
-            let is_below = bounds.upper(leader, place).is_none_or(|most| add >= -most);
+            let is_below = bounds.upper(leader, place).is_none_or(|most| add >= most.saturating_neg());
             let of_leader = ranks.get(leader).and_then(|&rank| self.ranks.get(rank as usize)).cloned();
             if let (Some(clock), Some(of_leader)) = (self.ranks.get_mut(rank as usize), of_leader)
                 && is_above

@@ -60,7 +60,8 @@ impl Bounds {
     pub fn relative_to(&self, reference: usize) -> Result<Vec<Option<(i64, i64)>>, Contradiction> {
         let most = self.shortest(reference, |from, to| self.upper(to, from))?;
         let least = self.shortest(reference, |from, to| self.upper(from, to))?;
-        let interval = |(&most, &least): (&i64, &i64)| (most < FREE && least < FREE).then_some((-least, most));
+        let interval =
+            |(&most, &least): (&i64, &i64)| (most < FREE && least < FREE).then_some((least.saturating_neg(), most));
         Ok(most.iter().zip(&least).map(interval).collect())
     }
 

@@ -135,10 +135,11 @@ impl Blocks {
         if starts.is_empty() {
             // No more blocks than there are collectives; few enough that neighbours in different ones are apart.
             let count = (times.len() / 4).clamp(1, 16).max(times.len().min(LEAST_STEPS)) as i64;
-            let length = last.saturating_sub(first) / count + 1;
+            let length = (last.saturating_sub(first) / count).saturating_add(1);
             starts = (1..count).map(|block| first.saturating_add(block.saturating_mul(length))).collect();
         }
-        let mut lengths: Vec<i64> = starts.windows(2).filter_map(|pair| Some(pair.get(1)? - pair.first()?)).collect();
+        let mut lengths: Vec<i64> =
+            starts.windows(2).filter_map(|pair| Some(pair.get(1)?.saturating_sub(*pair.first()?))).collect();
         lengths.sort_unstable();
         let length_ns = lengths.get(lengths.len() / 2).copied().unwrap_or_else(|| last.saturating_sub(first));
         Self { starts, length_ns }

@@ -264,7 +264,8 @@ const MOST_CHANCE: f64 = 1e-3;
 /// How likely it is to find as many differences as close together somewhere, were they spread evenly: with N differences
 /// of which λ fall into such a window, about N λ^(k−1) / (k−1)! (the first terms of Naus's scan statistic, 1965).
 fn chance(differences: &[i64], a: &[&Call], b: &[&Call], found: &Pairing) -> f64 {
-    let ends = found.pairs.iter().filter_map(|&(at_a, at_b)| Some(b.get(at_b)?.end_ns - a.get(at_a)?.end_ns));
+    let ends =
+        found.pairs.iter().filter_map(|&(at_a, at_b)| Some(b.get(at_b)?.end_ns.saturating_sub(a.get(at_a)?.end_ns)));
     let (least, most) = ends.fold((i64::MAX, i64::MIN), |(least, most), end| (least.min(end), most.max(end)));
     let (Some(&first), Some(&last)) = (differences.first(), differences.last()) else { return 1.0 };
     // Times in whole microseconds coincide within one.

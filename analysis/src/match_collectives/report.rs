@@ -66,3 +66,49 @@ fn step_starts(trace: &Trace, clocks: &ClockAlignment) -> Vec<i64> {
         starts.into_iter().map(|start| clocks.to_common(rank, start).nanos()).collect()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use gapless_trace::EventKind;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixture::{Fixture, NO_ID};
+
+    fn time() -> impl Strategy<Value = i64> {
+        prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0), any::<i64>(), -1_000..1_000_i64, 0..10_000_000_000_i64]
+    }
+
+    proptest! {
+        /// Damaged files have absurd times; several ranks of them must not make sums overflow.
+        #[test]
+        fn absurd_times_on_several_ranks_do_no_harm(
+            ranks in proptest::collection::vec(
+                proptest::collection::vec((0..6_usize, 0..2_i64, time(), time(), any::<bool>()), 0..20), 2..4)
+        ) {
+            let fixtures = (0..).zip(ranks).map(|(rank, events)| {
+                let mut fixture = Fixture::of_rank(rank);
+                for (index, (what, place, start, end, has_args)) in events.into_iter().enumerate() {
+                    let time = (start.min(end), start.max(end));
+                    let name = ["ncclDevKernel_AllReduce", "ncclDevKernel_SendRecv", "gloo:all_reduce", "MPI_Send"];
+                    let name = name.get(what % 4).copied().unwrap_or_default();
+                    if what < 4 && name.starts_with("nccl") {
+                        let event = fixture.device((0, place), EventKind::Collective, name, time, index as u32);
+                        if has_args {
+                            fixture.collective(event, "allreduce", "Float", (u64::MAX / 2, 4), 2);
+                        }
+                    } else if what < 4 {
+                        fixture.host(place, EventKind::Annotation, name, time, NO_ID);
+                    } else {
+                        fixture.host(place, EventKind::RuntimeCall, "cudaLaunchKernel", time, index as u32);
+                    }
+                }
+                fixture
+            });
+            let trace = Fixture::traces(fixtures.collect());
+            let first = CollectiveReport::new(&trace);
+            let again = CollectiveReport::new(&trace);
+            prop_assert_eq!(format!("{first:?}"), format!("{again:?}"));
+        }
+    }
+}
