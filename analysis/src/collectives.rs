@@ -69,6 +69,13 @@ impl CollectiveKind {
         words.into_iter().find(|(word, _)| plain.contains(word)).map_or(Self::Other, |(_, kind)| kind)
     }
 
+    /// Whether a call of this name sends to another rank and so must begin before that one is done.
+    pub(crate) fn is_send(name: &str) -> bool {
+        // Kernels named `SendRecv` may do either.
+        let name = name.rsplit(':').next().unwrap_or_default().trim_start_matches("MPI_").to_ascii_lowercase();
+        matches!(name.as_str(), "send" | "isend" | "ssend" | "ncclsend")
+    }
+
     /// A short name for people.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -135,14 +142,16 @@ pub struct CollectiveRow {
 }
 
 /// Bytes of an element of a type as Kineto or NCCL write it.
-fn element_bytes(dtype: &str) -> Option<u64> {
+pub(crate) fn element_bytes(dtype: &str) -> Option<u64> {
+    // Operators name C++ types (`c10::BFloat16`, `long int`, `unsigned char`).
+    let dtype = dtype.trim_start_matches("c10::");
     let plain: String = dtype.chars().filter(|letter| letter.is_ascii_alphanumeric()).collect();
     let plain = plain.to_ascii_lowercase();
     let bytes = match plain.as_str() {
-        "byte" | "char" | "bool" | "int8" | "uint8" | "qint8" | "quint8" => 1,
-        "half" | "bfloat16" | "float16" | "short" | "int16" | "uint16" => 2,
+        "byte" | "char" | "bool" | "int8" | "uint8" | "qint8" | "quint8" | "unsignedchar" | "signedchar" => 1,
+        "half" | "bfloat16" | "float16" | "short" | "int16" | "uint16" | "shortint" => 2,
         "float" | "float32" | "int" | "int32" | "uint32" | "qint32" | "complexhalf" => 4,
-        "double" | "float64" | "long" | "int64" | "uint64" | "complexfloat" => 8,
+        "double" | "float64" | "long" | "int64" | "uint64" | "complexfloat" | "longint" => 8,
         "complexdouble" => 16,
         _ if plain.starts_with("float8") => 1,
         _ => return None,
@@ -153,16 +162,25 @@ fn element_bytes(dtype: &str) -> Option<u64> {
 /// Bytes S of one collective, where its arguments tell.
 fn bytes(trace: &Trace, kind: CollectiveKind, args: &Collective) -> Option<u64> {
     let element = element_bytes(trace.text(args.dtype))?;
-    let (taken, put) = (args.in_elems.filter(|&n| n > 0), args.out_elems.filter(|&n| n > 0));
+    full_elements(kind, args.in_elems, args.out_elems, args.group_size)?.checked_mul(element)
+}
+
+/// Elements of a collective's full size, from what one rank takes in and puts out.
+pub(crate) fn full_elements(
+    kind: CollectiveKind,
+    in_elems: Option<u64>,
+    out_elems: Option<u64>,
+    group_size: Option<u32>,
+) -> Option<u64> {
+    let (taken, put) = (in_elems.filter(|&n| n > 0), out_elems.filter(|&n| n > 0));
     // A rank that is not the root of a gather or scatter names its own part only; all parts are of one size.
-    let all_parts = |part: Option<u64>| part?.checked_mul(u64::from(args.group_size?));
-    let elements = match kind {
-        CollectiveKind::Barrier => return None,
+    let all_parts = |part: Option<u64>| part?.checked_mul(u64::from(group_size?));
+    match kind {
+        CollectiveKind::Barrier => None,
         CollectiveKind::AllGather | CollectiveKind::Gather => put.or_else(|| all_parts(taken)),
         CollectiveKind::ReduceScatter | CollectiveKind::Scatter => taken.or_else(|| all_parts(put)),
         _ => taken.or(put),
-    };
-    elements?.checked_mul(element)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -184,12 +202,13 @@ fn args_of<'a>(trace: &'a Trace, host: &HostTree, work: &Work) -> Option<&'a Col
     if trace.collectives().is_empty() {
         return None;
     }
-    let around_launch = || {
-        let launch = work.launch()?;
-        let around = std::iter::once(launch).chain(host.operators_around(launch).take(DEEPEST));
-        around.into_iter().find_map(|event| trace.collective(event))
-    };
-    trace.collective(work.event).or_else(around_launch)
+    trace.collective(work.event).or_else(|| args_around(trace, host, work.launch()?))
+}
+
+/// The arguments of a launch or of an operator around it.
+pub(crate) fn args_around<'a>(trace: &'a Trace, host: &HostTree, launch: EventId) -> Option<&'a Collective> {
+    let mut around = std::iter::once(launch).chain(host.operators_around(launch).take(DEEPEST));
+    around.find_map(|event| trace.collective(event))
 }
 
 pub(crate) fn rows(trace: &Trace, device: &DeviceWork, host: &HostTree) -> Vec<CollectiveRow> {

@@ -16,6 +16,7 @@
 
 mod analysis;
 mod breakdown;
+mod clock;
 mod collectives;
 mod copies;
 mod graphs;
@@ -26,10 +27,12 @@ mod ids;
 pub mod interval;
 mod kernels;
 mod launches;
+mod match_collectives;
 mod names;
 mod operators;
 mod options;
 mod partition;
+mod periodic;
 mod queues;
 mod stats;
 mod steps;
@@ -43,6 +46,7 @@ mod fixture;
 
 pub use analysis::{Analysis, RankAnalysis, analyze};
 pub use breakdown::{DeviceBusy, RankBreakdown, StreamBusy};
+pub use clock::{ClockAlignment, ClockComponent, ClockSource, DeviceClock, DeviceWindow, RankClock};
 pub use collectives::{CollectiveKind, CollectiveRow};
 pub use copies::{CopyDirection, CopyRow};
 pub use graphs::GraphRow;
@@ -50,6 +54,10 @@ pub use host_parts::{HostParts, HostThread};
 pub use idle::{IdleCause, IdleCauses, IdleGap};
 pub use kernels::{KernelRow, ShortKernels, ShortLimit};
 pub use launches::LaunchRow;
+pub use match_collectives::{
+    CollectiveCost, CollectiveInstance, CollectiveReport, CollectiveTiming, CostModel, LatenessVerdict, MatchedBy,
+    Member, RankLateness, SIGMAS, SizeCost, TimedCollective, costs, lateness, match_collectives, timings,
+};
 pub use operators::{OperatorKernel, OperatorRow, WithoutOperator};
 pub use options::{AnalysisOptions, Convention};
 pub use partition::{Partition, RankWork};

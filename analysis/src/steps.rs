@@ -2,7 +2,8 @@
 //!
 //! Steps come from the profiler's own marks (`ProfilerStep#12`); else from the outermost annotation of a thread that
 //! repeats, with the same name or one that differs by numbers, and covers at least half of the time from its first
-//! start to its last end; else the whole recording is one step.
+//! start to its last end; else from the work that the host launches again and again ([`crate::periodic`]); else the whole
+//! recording is one step.
 //!
 //! A step is a window on the clock of its rank: device work counts in the step in which it runs, though an earlier step
 //! may have launched it. Every nanosecond of the window then has one place, and what is not in any step is reported too.
@@ -14,7 +15,8 @@ use serde::Serialize;
 use crate::host_parts::{HostParts, HostThread};
 use crate::interval::Interval;
 use crate::partition::{Partition, RankWork};
-use crate::work::Work;
+use crate::periodic;
+use crate::work::{DeviceWork, Work};
 
 /// Where the steps of a rank come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -24,6 +26,8 @@ pub enum StepSource {
     ProfilerStep,
     /// A repeated annotation.
     Annotation,
+    /// What the host launches repeats, at least three times exactly.
+    Periodic,
     /// There are none: the whole recording is one step.
     WholeRecording,
 }
@@ -113,7 +117,7 @@ pub(crate) fn steps(trace: &Trace, rank: RankId, work: &RankWork) -> (StepSource
         marks if !marks.is_empty() => (StepSource::ProfilerStep, marks),
         _ => match annotations(trace, rank) {
             marks if !marks.is_empty() => (StepSource::Annotation, marks),
-            _ => return (StepSource::WholeRecording, vec![whole(trace, rank, work)]),
+            _ => return unmarked(trace, rank, work),
         },
     };
     let of_mark = |(index, mark): (usize, &Mark)| {
@@ -139,6 +143,33 @@ pub(crate) fn note_host<'a>(
     for step in steps {
         step.host = Some(thread.parts(Interval::new(step.start_ns, step.end_ns)));
     }
+}
+
+/// When the steps of `rank` begin, from marks or periods; empty without either.
+pub(crate) fn starts(trace: &Trace, rank: RankId) -> Vec<Timestamp> {
+    let mut marks = profiler_steps(trace, rank);
+    if marks.is_empty() {
+        marks = annotations(trace, rank);
+    }
+    if !marks.is_empty() {
+        return marks.iter().map(|mark| Timestamp(mark.start)).collect();
+    }
+    let periods = periodic::periods(trace, rank, &DeviceWork::new(trace, rank));
+    let windows = periods.map(|periods| periods.windows).unwrap_or_default();
+    windows.iter().map(|window| Timestamp(window.start)).collect()
+}
+
+/// The steps of a rank without marks.
+fn unmarked(trace: &Trace, rank: RankId, work: &RankWork) -> (StepSource, Vec<StepBreakdown>) {
+    let Some(periods) = periodic::periods(trace, rank, &work.device) else {
+        return (StepSource::WholeRecording, vec![whole(trace, rank, work)]);
+    };
+    let of_window = |(index, &window): (usize, &Interval)| {
+        StepBreakdown::new(format!("Period {}", index + 1), index, None, window, work)
+    };
+    let mut steps: Vec<StepBreakdown> = periods.windows.iter().enumerate().map(of_window).collect();
+    note_launched(trace, work, &mut steps);
+    (StepSource::Periodic, steps)
 }
 
 /// Gives each step, in order of time, the work that was launched in it.

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod broken;
 pub mod check;
 pub mod fuzz;
+pub mod job;
 pub mod measure;
 pub mod open;
 pub mod oracle;

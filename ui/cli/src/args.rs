@@ -51,6 +51,17 @@ Examples:
 The pattern file is TOML: patterns = [\"^my_ring_\", \"fused_allreduce\"]. Each is a
 case-insensitive regular expression on kernel names, beside the built-in ones.";
 
+const COLLECTIVES_EXAMPLES: &str = "\
+Examples:
+  gapless collectives run42/
+  gapless collectives run42/ --top 50
+  gapless collectives run42/ --json | jq '.lateness[] | select(.verdict == \"late\")'";
+
+const CLOCKS_EXAMPLES: &str = "\
+Examples:
+  gapless clocks run42/
+  gapless clocks run42/ --json | jq '.ranks[] | {rank, offset_ns, error_ns}'";
+
 const CONVERT_EXAMPLES: &str = "\
 Examples:
   gapless convert rank0.pt.trace.json.gz -o rank0.pftrace
@@ -128,6 +139,12 @@ pub enum Command {
     /// Report where the time of each rank and step went
     #[command(visible_alias = "analyse", after_help = ANALYZE_EXAMPLES)]
     Analyze(AnalyzeArgs),
+    /// Match collectives over ranks: who waited for whom, transfer times, bandwidth
+    #[command(after_help = COLLECTIVES_EXAMPLES)]
+    Collectives(CollectivesArgs),
+    /// Align the clocks of ranks by their collectives, with error bars
+    #[command(after_help = CLOCKS_EXAMPLES)]
+    Clocks(ClocksArgs),
     /// Write traces in another format: Perfetto, Parquet, Chrome JSON, profiles
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
@@ -312,6 +329,33 @@ pub enum Convention {
     Gapless,
     /// As TraceLens counts, to compare with its reports
     Tracelens,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CollectivesArgs {
+    /// Trace files, folders or quoted patterns
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<String>,
+    /// Rows of the table of the longest waits [default: 10]
+    #[arg(long, value_name = "N", conflicts_with = "json")]
+    pub top: Option<usize>,
+    /// Print one JSON object (docs/json-schema.md) instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ClocksArgs {
+    /// Trace files, folders or quoted patterns
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<String>,
+    /// Print one JSON object (docs/json-schema.md) instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -35,6 +35,14 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             prepare(&args.read)?;
             commands::analyze::run(&args)
         }
+        Command::Collectives(args) => {
+            prepare(&args.read)?;
+            commands::collectives::run(&args)
+        }
+        Command::Clocks(args) => {
+            prepare(&args.read)?;
+            commands::clocks::run(&args)
+        }
         Command::Convert(args) => {
             prepare(&args.read)?;
             commands::convert::run(&args)

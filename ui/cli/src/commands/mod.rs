@@ -1,6 +1,8 @@
 //! The commands, and what those that read traces share.
 
 pub mod analyze;
+pub mod clocks;
+pub mod collectives;
 pub mod completions;
 pub mod convert;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,8 @@
 //! Reports for people, made from the same structures as the JSON.
 
 pub mod analyze;
+pub mod clocks;
+pub mod collectives;
 pub mod info;
 pub mod sentence;
 mod tables;
