@@ -2,12 +2,14 @@
 
 pub mod arbitrary;
 pub mod archive;
+pub mod bench;
 pub mod broken;
 pub mod check;
 pub mod fuzz;
 pub mod measure;
 pub mod open;
 pub mod oracle;
+pub mod packets;
 pub mod python;
 pub mod replicate;
 pub mod restore;

@@ -7,8 +7,8 @@ use super::facts::Facts;
 use super::record::{Record, Slot, What, flag};
 use super::resolve::{Category, CounterValue, FlowPoint, Home, NO_ID, NamedValue, OPEN, Resolver};
 use super::wanted::{Number, Own, Wanted};
-use super::wire::Fields;
 use crate::kineto::{is_point_to_point, issues_collective, track_kind};
+use crate::protobuf::Fields;
 
 /// What a track event holds beside its record.
 #[derive(Default)]

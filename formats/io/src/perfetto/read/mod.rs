@@ -36,7 +36,6 @@ mod store;
 mod tracks;
 mod walk;
 mod wanted;
-mod wire;
 
 #[cfg(test)]
 mod tests;

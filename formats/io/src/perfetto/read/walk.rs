@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::bounds::frame;
 use super::record::{Change, ChangeAt, Compressed, InternedEntry, Rare, Record, Slot, Walked, What, flag};
-use super::wire::{Fields, Value};
+use crate::protobuf::{Fields, Value};
 
 /// Where a piece lies: its bytes, and the place of the first one in the source.
 #[derive(Clone, Copy)]

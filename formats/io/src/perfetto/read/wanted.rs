@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::args::Scope;
 use super::record::Slot;
-use super::wire::{Field, Fields};
+use crate::protobuf::{Field, Fields};
 
 /// What an annotation's name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
