@@ -94,39 +94,52 @@ pub(crate) fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
         *at += 1;
         return Some(u64::from(first));
     }
-    long_varint(bytes, at)
+    // Most keys, lengths and ids above 127 take two bytes.
+    let second = *bytes.get(*at + 1)?;
+    if second < 0x80 {
+        *at += 2;
+        return Some(u64::from(first & 0x7F) | u64::from(second) << 7);
+    }
+    let (value, len) = long_varint(bytes.get(*at..)?);
+    *at += len;
+    (len > 0).then_some(value)
 }
 
-/// A varint of several bytes: times and ids are, so eight bytes are taken at once where there are so many.
-#[inline]
-fn long_varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
+/// The varint that `bytes` begin with, and its length; length 0 where there is none. Times take nine bytes and hashes
+/// ten: eight are taken at once where there are so many.
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> (u64, usize) {
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let rest = bytes.get(*at..)?;
-    let (mut value, mut len) = (0, 0);
-    if let Some(word) = rest.first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        let last = !word & HIGH;
-        // All bits up to those of the last byte; all, where none of the eight is the last.
-        let groups = word & (last ^ last.wrapping_sub(1)) & !HIGH;
-        // Groups of seven bits move together in three steps: pairs, pairs of pairs, halves.
-        let pairs = (groups & 0x007F_007F_007F_007F) | (groups & 0x7F00_7F00_7F00_7F00) >> 1;
-        let fours = (pairs & 0x0000_3FFF_0000_3FFF) | (pairs & 0x3FFF_0000_3FFF_0000) >> 2;
-        value = (fours & 0x0FFF_FFFF) | (fours & 0x0FFF_FFFF_0000_0000) >> 4;
-        if last != 0 {
-            *at += (last.trailing_zeros() as usize + 1) / 8;
-            return Some(value);
-        }
-        len = 8;
+    let Some([word @ .., ninth, tenth]) = bytes.first_chunk::<10>() else { return varint_by_bytes(bytes) };
+    let word = u64::from_le_bytes(*word);
+    let last = !word & HIGH;
+    // All bits up to those of the last byte; all, where none is the last.
+    let groups = word & (last ^ last.wrapping_sub(1)) & !HIGH;
+    // Groups of seven bits move together in three steps: pairs, pairs of pairs, halves.
+    let pairs = (groups & 0x007F_007F_007F_007F) | (groups & 0x7F00_7F00_7F00_7F00) >> 1;
+    let fours = (pairs & 0x0000_3FFF_0000_3FFF) | (pairs & 0x3FFF_0000_3FFF_0000) >> 2;
+    let value = (fours & 0x0FFF_FFFF) | (fours & 0x0FFF_FFFF_0000_0000) >> 4;
+    if last != 0 {
+        return (value, last.trailing_zeros() as usize / 8 + 1);
+    }
+    let value = value | u64::from(*ninth & 0x7F) << 56;
+    if *ninth < 0x80 {
+        return (value, 9);
     }
     // The tenth byte holds one bit; what a wrong writer puts beside it is cut, as protobuf does.
-    for (index, &byte) in rest.iter().enumerate().take(10).skip(len) {
+    if *tenth < 0x80 { (value | u64::from(*tenth) << 63, 10) } else { (0, 0) }
+}
+
+/// The same byte by byte, near the end of a message.
+fn varint_by_bytes(bytes: &[u8]) -> (u64, usize) {
+    let mut value = 0;
+    for (index, &byte) in bytes.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7F) << (7 * index);
         if byte < 0x80 {
-            *at += index + 1;
-            return Some(value);
+            return (value, index + 1);
         }
     }
-    None
+    (0, 0)
 }
 
 /// Reads `length, content` at `at` and moves behind it; `None` where the content is not whole.
@@ -176,45 +189,65 @@ impl<'a> Fields<'a> {
 
     #[inline(always)]
     fn read(&mut self) -> Option<Field<'a>> {
-        let bytes = self.bytes;
-        let key = varint(bytes, &mut self.at)?;
-        let number = u32::try_from(key >> 3).ok().filter(|&number| number > 0)?;
-        let value = match key & 7 {
-            0 => Value::Varint(varint(bytes, &mut self.at)?),
-            2 => {
-                let len = varint(bytes, &mut self.at)?;
-                let at = self.at;
-                let end = usize::try_from(len).ok().and_then(|len| at.checked_add(len));
-                let content = match end.and_then(|end| bytes.get(at..end)) {
-                    Some(content) => content,
-                    None if self.keeps_cut => {
-                        self.is_broken = true;
-                        bytes.get(at..)?
-                    }
-                    None => return None,
-                };
-                self.at += content.len();
-                return Some(Field { number, value: Value::Bytes(content), at });
-            }
-            1 => Value::Fixed64(u64::from_le_bytes(self.fixed()?)),
-            5 => Value::Fixed32(u32::from_le_bytes(self.fixed()?)),
-            // Groups (3, 4) are in no schema that is read here; 6 and 7 do not exist.
-            _ => return None,
-        };
-        let at = match value {
-            Value::Fixed64(_) => self.at - 8,
-            Value::Fixed32(_) => self.at - 4,
-            Value::Varint(_) | Value::Bytes(_) => self.at,
-        };
-        Some(Field { number, value, at })
+        let key = varint(self.bytes, &mut self.at)?;
+        if self.keeps_cut && key & 7 == 2 {
+            let number = number_of(key)?;
+            let len = varint(self.bytes, &mut self.at)?;
+            let (rest, at) = (self.bytes.get(self.at..)?, self.at);
+            let whole = usize::try_from(len).ok().and_then(|len| rest.get(..len));
+            self.is_broken = whole.is_none();
+            let content = whole.unwrap_or(rest);
+            self.at += content.len();
+            return Some(Field { number, value: Value::Bytes(content), at });
+        }
+        field(self.bytes, key, &mut self.at)
     }
+}
 
-    #[inline(always)]
-    fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let found = *self.bytes.get(self.at..)?.first_chunk::<N>()?;
-        self.at += N;
-        Some(found)
-    }
+/// The number of the field with this key; `None` where there is no such field.
+#[inline(always)]
+fn number_of(key: u64) -> Option<u32> {
+    u32::try_from(key >> 3).ok().filter(|&number| number > 0)
+}
+
+/// The key of a field that is a varint.
+pub(crate) const fn varint_key(number: u32) -> u64 {
+    (number as u64) << 3
+}
+
+/// The key of a field that is text, bytes or a message.
+pub(crate) const fn bytes_key(number: u32) -> u64 {
+    (number as u64) << 3 | 2
+}
+
+/// The key of a field of eight bytes.
+pub(crate) const fn fixed64_key(number: u32) -> u64 {
+    (number as u64) << 3 | 1
+}
+
+/// Reads the field whose key was read, with its value at `at`, and moves behind it.
+#[inline(always)]
+pub(crate) fn field<'a>(bytes: &'a [u8], key: u64, at: &mut usize) -> Option<Field<'a>> {
+    let number = number_of(key)?;
+    let (value, len) = match key & 7 {
+        0 => (Value::Varint(varint(bytes, at)?), 0),
+        1 => (Value::Fixed64(u64::from_le_bytes(fixed(bytes, at)?)), 8),
+        2 => {
+            let content = delimited(bytes, at)?;
+            (Value::Bytes(content), content.len())
+        }
+        5 => (Value::Fixed32(u32::from_le_bytes(fixed(bytes, at)?)), 4),
+        // Groups (3, 4) are in no schema that is read here; 6 and 7 do not exist.
+        _ => return None,
+    };
+    Some(Field { number, value, at: *at - len })
+}
+
+#[inline(always)]
+fn fixed<const N: usize>(bytes: &[u8], at: &mut usize) -> Option<[u8; N]> {
+    let found = *bytes.get(*at..)?.first_chunk::<N>()?;
+    *at += N;
+    Some(found)
 }
 
 impl<'a> Iterator for Fields<'a> {
