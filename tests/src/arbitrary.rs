@@ -345,7 +345,7 @@ const BASES: [Option<i64>; 6] =
 
 /// Arguments by number: the location's offset is the place in the list.
 #[derive(Debug)]
-struct ListedArgs(Vec<Args>);
+pub(crate) struct ListedArgs(pub(crate) Vec<Args>);
 
 impl ArgsSource for ListedArgs {
     fn args(&self, loc: ArgsLoc) -> Result<Args, ArgsError> {

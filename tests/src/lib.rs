@@ -2,6 +2,7 @@
 
 pub mod arbitrary;
 pub mod archive;
+pub mod bench;
 pub mod broken;
 pub mod check;
 pub mod fuzz;
@@ -9,6 +10,7 @@ pub mod job;
 pub mod measure;
 pub mod open;
 pub mod oracle;
+pub mod packets;
 pub mod python;
 pub mod replicate;
 pub mod restore;

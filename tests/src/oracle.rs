@@ -234,3 +234,15 @@ mod tests {
         check("\"5\"", None);
     }
 }
+
+/// The JSON traces in `folder`, plain or compressed with gzip, by name.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn json_traces_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries: Vec<std::fs::DirEntry> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    let is_json = |path: &PathBuf| [".json", ".json.gz"].iter().any(|end| path.to_string_lossy().ends_with(end));
+    let mut files: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(is_json).collect();
+    files.sort();
+    Ok(files)
+}

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use gapless_trace::{
-    ArgValue, Args, ArgsError, ArgsLoc, ArgsSource, BuildOptions, CollectiveArgs, DeviceInfo, EventKind, Frame,
-    RawChunk, RawCounter, RawEdge, RawEventStack, RawId, RawMeta, RawPlace, Source, SourceId, StrId, Trace, TracePart,
-    TrackKind, WarningKind, Warnings,
+    ArgValue, Args, ArgsLoc, ArgsSource, BuildOptions, CollectiveArgs, DeviceInfo, EventKind, Frame, RawChunk,
+    RawCounter, RawEdge, RawEventStack, RawId, RawMeta, RawPlace, Source, SourceId, StrId, Trace, TracePart, TrackKind,
+    WarningKind, Warnings,
 };
 use perfetto_proto::{
     DebugAnnotation, EventType, InternedData, Message, TrackEvent, annotation, trace_packet, track_event,
 };
+
+use crate::arbitrary::ListedArgs;
 
 /// Interned entries of one sequence, by field and id.
 #[derive(Default)]
@@ -226,16 +228,6 @@ trait Look {
 impl Look for Args {
     fn look(&self, name: &str) -> Option<&ArgValue> {
         self.iter().find(|entry| entry.0 == name).map(|entry| &entry.1)
-    }
-}
-
-#[derive(Debug)]
-struct ListedArgs(Vec<Args>);
-
-impl ArgsSource for ListedArgs {
-    fn args(&self, loc: ArgsLoc) -> Result<Args, ArgsError> {
-        let missing = || ArgsError::Unreadable { offset: loc.offset(), reason: "no such entry".to_owned() };
-        self.0.get(loc.offset() as usize).cloned().ok_or_else(missing)
     }
 }
 
@@ -466,11 +458,9 @@ impl Restoring {
             .collect();
         let correlation = id(&placed.args, &own, "gapless.correlation", "correlation");
         let external = id(&placed.args, &own, "gapless.external", "External id");
-        let loc = match own.is_empty() {
-            true => ArgsLoc::NONE,
-            false => ArgsLoc::new(self.listed.len() as u64, 1).context("too many arguments")?,
-        };
-        if !own.is_empty() {
+        let mut loc = ArgsLoc::NONE;
+        if !own.is_empty() || placed.args.look("gapless.args").is_some() {
+            loc = ArgsLoc::new(self.listed.len() as u64, 1).context("too many arguments")?;
             self.listed.push(own);
         }
         let chunk = self.chunks.get_mut(rank).context("no such rank")?;

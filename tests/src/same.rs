@@ -291,7 +291,9 @@ impl Both<'_> {
         (0..self.a.events().len() as u32).into_par_iter().try_for_each(|id| {
             let read = |trace: &Trace| trace.args(EventId(id)).map_err(|error| error.to_string());
             let (a, b) = (read(self.a)?, read(self.b)?);
-            check_args(|| format!("{}: arguments", self.describe(EventId(id))), &a, &b)
+            check_args(|| format!("{}: arguments", self.describe(EventId(id))), &a, &b)?;
+            let has = |trace: &Trace| trace.has_args(EventId(id));
+            same(format!("{}: whether it has arguments", self.describe(EventId(id))), &has(self.a), &has(self.b))
         })
     }
 }
@@ -315,7 +317,10 @@ mod tests {
     struct OneArgument(u64);
 
     impl ArgsSource for OneArgument {
-        fn args(&self, _loc: ArgsLoc) -> Result<Args, ArgsError> {
+        fn args(&self, loc: ArgsLoc) -> Result<Args, ArgsError> {
+            if loc.offset() > 0 {
+                return Ok(Args::new());
+            }
             let list = ArgValue::List(vec![ArgValue::Double(f64::from_bits(self.0))]);
             Ok(vec![("nested".to_owned(), ArgValue::Dict(vec![("list".to_owned(), list)]))])
         }
@@ -343,8 +348,9 @@ mod tests {
         let other = chunk.strings.intern("other");
         // Two events that begin and end together, in one order or the other.
         let ties = if is("order") { [other, StrId::EMPTY] } else { [StrId::EMPTY, other] };
+        let empty = if is("arguments that hold nothing") { ArgsLoc::new(1, 1).unwrap() } else { ArgsLoc::NONE };
         for name in ties {
-            chunk.push(200, 10, name, category, EventKind::Kernel, stream, 9, u32::MAX, ArgsLoc::NONE);
+            chunk.push(200, 10, name, category, EventKind::Kernel, stream, 9, u32::MAX, empty);
         }
         if is("another event") {
             chunk.push(500, 10, other, category, EventKind::Kernel, stream, 9, u32::MAX, ArgsLoc::NONE);

@@ -12,7 +12,7 @@ use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::{Field, Row};
 use gapless_formats::parquet::{WriteOptions, WriteSummary, write_folder};
 use gapless_formats::{OpenOptions, Silent, open};
-use gapless_tests::oracle::real_traces;
+use gapless_tests::oracle::{json_traces_in, real_traces};
 use gapless_tests::python;
 use gapless_tests::synth::{Config, Workload, texts};
 use gapless_trace::{EventId, ProcessKind, Trace};
@@ -291,14 +291,7 @@ fn check_real(folder: &str) {
         eprintln!("skipped: no real traces");
         return;
     };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(root.join("traces").join(folder))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.to_string_lossy().ends_with(".json.gz") || path.extension().is_some_and(|end| end == "json")
-        })
-        .collect();
-    files.sort();
+    let files = json_traces_in(&root.join("traces").join(folder)).unwrap();
     assert!(!files.is_empty(), "no traces in {folder}");
     for file in files {
         let Ok(trace) = open(std::slice::from_ref(&file), &OpenOptions::default(), &Silent) else { continue };

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use gapless_formats::perfetto::{self, WriteOptions, WriteSummary};
 use gapless_formats::{OpenOptions, Silent, open};
+use gapless_tests::oracle::json_traces_in;
 use gapless_trace::{
     ArgValue, EventId, Process, ProcessId, ProcessKind, Rank, RawId, Trace, Track, TrackId, TrackKind,
 };
@@ -248,14 +249,7 @@ fn check_counts(python: &Path, source: &Path, lines: &[String]) -> bool {
 /// Every trace of Chrome's or Kineto's JSON form in a folder of the collection, one by one.
 fn check_folder(folder: &str) {
     let (Some(traces), Some(python)) = (traces(), python()) else { return };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(traces.join(folder))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.to_string_lossy().ends_with(".json.gz") || path.extension().is_some_and(|end| end == "json")
-        })
-        .collect();
-    files.sort();
+    let files = json_traces_in(&traces.join(folder)).unwrap();
     assert!(!files.is_empty(), "no traces in {folder}");
     for file in files {
         let trace = open(std::slice::from_ref(&file), &OpenOptions::default(), &Silent).unwrap();

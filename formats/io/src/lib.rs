@@ -28,6 +28,7 @@ mod perf_script;
 pub mod perfetto;
 pub mod profile;
 mod progress;
+mod protobuf;
 mod ranks;
 mod readers;
 mod rocprof;

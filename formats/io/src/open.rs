@@ -337,7 +337,7 @@ fn read_kineto_gzip(
     let mut part = input.part();
     part.source.format = format!("Kineto or Chrome JSON{wrapped}");
     let kept = kineto::read_gzip(&input.bytes, Arc::clone(kept), &mut part, budget, &input.limits, progress)?;
-    part.args = Arc::new(JsonText::of_gzip(kept, Arc::clone(&input.bytes)));
+    part.args = Arc::new(JsonText::of_gzip(kept, Arc::clone(&input.bytes), part.source.text_bytes));
     Ok(vec![part.into()])
 }
 

@@ -65,15 +65,19 @@ pub(crate) enum JsonText {
     Gzip {
         /// The compressed file.
         file: Arc<Bytes>,
+        /// Bytes that it inflated to when it was opened, within the limits of then. It never becomes more, whatever
+        /// became of the file.
+        text_bytes: u64,
         /// Its text, once somebody asked.
         text: OnceLock<Vec<u8>>,
     },
 }
 
 impl JsonText {
-    pub fn of_gzip(mut kept: KeptText, file: Arc<Bytes>) -> Self {
+    /// What was `kept` of the text of `file`, which inflated to `text_bytes`.
+    pub fn of_gzip(mut kept: KeptText, file: Arc<Bytes>, text_bytes: u64) -> Self {
         if kept.is_too_large {
-            return Self::Gzip { file, text: OnceLock::new() };
+            return Self::Gzip { file, text_bytes, text: OnceLock::new() };
         }
         kept.blocks.sort_by_key(|block| block.0);
         Self::Inflated(kept.blocks)
@@ -91,11 +95,12 @@ impl JsonText {
                 let (base, text) = blocks.get(index)?;
                 text.get(slice(text, *base)?)
             }
-            Self::Gzip { file, text } => {
+            Self::Gzip { file, text_bytes, text } => {
                 let text = text.get_or_init(|| {
                     let mut text = Vec::new();
+                    let decoder = flate2::bufread::MultiGzDecoder::new(file.as_ref().as_ref());
                     // Damage at the end was counted when the file was opened; what came before it is here again.
-                    let _ = flate2::bufread::MultiGzDecoder::new(file.as_ref().as_ref()).read_to_end(&mut text);
+                    let _ = decoder.take(*text_bytes).read_to_end(&mut text);
                     text
                 });
                 text.get(slice(text, 0)?)
@@ -119,5 +124,34 @@ impl ArgsSource for JsonText {
             Self::Inflated(blocks) => blocks.iter().map(|block| block.1.capacity()).sum(),
             Self::Gzip { text, .. } => text.get().map_or(0, Vec::capacity),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(text: &[u8]) -> Arc<Bytes> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        Arc::new(Bytes::Owned(encoder.finish().unwrap()))
+    }
+
+    #[test]
+    fn text_is_inflated_again_up_to_what_it_was_and_no_further() {
+        let object = br#"{"a": 1}"#;
+        let in_all = KeptBytes::default();
+        // The file became a bomb since it was opened: another object, and then ten megabytes of blanks.
+        let grown = [&object[..], br#"{"b": 2}"#, &vec![b' '; 10 << 20]].concat();
+        let text = JsonText::of_gzip(KeptText::new(in_all, usize::MAX), gzip(&grown), object.len() as u64);
+        let loc = |from: usize| ArgsLoc::new(from as u64, object.len()).unwrap();
+        assert_eq!(text.args(loc(0)).unwrap().len(), 1);
+        assert!(matches!(text.args(loc(object.len())), Err(ArgsError::Unreadable { .. })));
+        // What is held is about what was asked for, not what the file would give.
+        assert!(text.heap_bytes() < 1 << 16, "{}", text.heap_bytes());
     }
 }

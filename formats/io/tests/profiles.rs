@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gapless_formats::profile::{ProfileOptions, Selection, firefox, speedscope};
+use gapless_formats::profile::{self, ProfileFormat, ProfileOptions, Selection};
 use gapless_formats::{OpenOptions, Silent, open, open_bytes};
 use gapless_trace::{EventId, RankId, Span, Timestamp, Trace, TrackKind};
 use serde_json::Value;
@@ -16,16 +16,21 @@ fn open_text(text: &str) -> Trace {
     open_bytes("test.json", text.as_bytes().to_vec(), &OpenOptions::default()).unwrap()
 }
 
-fn written_speedscope(trace: &Trace, selection: &Selection) -> Value {
+const SPEEDSCOPE: ProfileOptions = ProfileOptions { format: ProfileFormat::Speedscope, gzip: false };
+const FIREFOX: ProfileOptions = ProfileOptions { format: ProfileFormat::Firefox, gzip: false };
+
+fn written(trace: &Trace, selection: &Selection, options: &ProfileOptions) -> Value {
     let mut out = Vec::new();
-    speedscope::write(trace, selection, &mut out, &ProfileOptions::default(), &Silent).unwrap();
+    profile::write(trace, selection, &mut out, options, &Silent).unwrap();
     serde_json::from_slice(&out).unwrap()
 }
 
+fn written_speedscope(trace: &Trace, selection: &Selection) -> Value {
+    written(trace, selection, &SPEEDSCOPE)
+}
+
 fn written_firefox(trace: &Trace, selection: &Selection) -> Value {
-    let mut out = Vec::new();
-    firefox::write(trace, selection, &mut out, &ProfileOptions::default(), &Silent).unwrap();
-    serde_json::from_slice(&out).unwrap()
+    written(trace, selection, &FIREFOX)
 }
 
 /// Self time in ns of what the trace holds, straight from the model: what an event takes less what its children take.
@@ -183,10 +188,10 @@ fn a_selection_cuts_time_and_leaves_out_tracks() {
     let nothing = Selection { span: None, tracks: Some(Vec::new()) };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("profile.json.gz");
-    let error = firefox::write_file(&trace, &nothing, &path, &ProfileOptions::default(), &Silent).unwrap_err();
+    let error = profile::write_file(&trace, &nothing, &path, &FIREFOX, &Silent).unwrap_err();
     assert!(error.to_string().contains("no event of the selection has a stack"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    speedscope::write_file(&trace, &both, &path, &ProfileOptions::default(), &Silent).unwrap();
+    profile::write_file(&trace, &both, &path, &SPEEDSCOPE, &Silent).unwrap();
     assert_eq!(std::fs::read(&path).unwrap().get(..2).unwrap(), [0x1F, 0x8B]);
 }
 

@@ -3,6 +3,7 @@
 //! Each loader runs in a process of its own, on a file that the page cache holds. Prints a Markdown table.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,10 +12,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Parser, ValueEnum};
+use gapless_tests::bench;
 use gapless_tests::measure::{self, PeakMemory};
-use gapless_tests::oracle::{decimal_micros_to_ns, read_inflated, real_traces};
-use gapless_tests::replicate::Replicator;
-use gapless_tests::synth::{Config, Workload, texts};
+use gapless_tests::oracle::decimal_micros_to_ns;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -80,13 +80,11 @@ fn main() -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&measure_here(loader, file)?)?);
         return Ok(());
     }
-    if cfg!(debug_assertions) {
-        eprintln!("note: this is no release build; figures say little");
-    }
+    bench::note_profile();
     std::fs::create_dir_all(&cli.folder)?;
     let plain = match &cli.file {
         Some(file) => file.clone(),
-        None => make(&cli, cli.megabytes)?,
+        None => bench::repeated_json(&cli.folder, cli.base.as_deref(), cli.megabytes)?,
     };
     let packed = pack(&plain, &cli.folder)?;
     let mut lines = Vec::new();
@@ -100,7 +98,7 @@ fn main() -> anyhow::Result<()> {
     }
     lines.push(line(&cli, "inflate alone (flate2, zlib-rs), 1 thread", Loader::Inflate, &packed, 1)?);
     if let Some(python) = &cli.hta {
-        let small = make(&cli, (cli.megabytes / 10).max(1))?;
+        let small = bench::repeated_json(&cli.folder, cli.base.as_deref(), (cli.megabytes / 10).max(1))?;
         let packed = pack(&small, &cli.folder)?;
         let run = hta(python, &packed, &small)?;
         lines.push(Line { name: format!("HTA from PyPI, gzip, on {} MB of text", run.text_bytes / 1_000_000), run });
@@ -111,44 +109,17 @@ fn main() -> anyhow::Result<()> {
 
 // ---- data -------------------------------------------------------------------------------------------------------
 
-/// The text that is repeated: fractional microseconds and every argument that a training job has.
-fn base_text(cli: &Cli) -> anyhow::Result<(String, Vec<u8>)> {
-    let real = || Some(real_traces()?.join("traces/hta/ddp-v100-fractional-us.json.gz")).filter(|path| path.exists());
-    match cli.base.clone().or_else(real) {
-        Some(path) => Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), read_inflated(&path)?)),
-        None => {
-            let config = Config::new(Workload::DataParallel, 1, 1).sized(50_000)?;
-            Ok(("synthetic".to_owned(), texts(&config)?.0.remove(0)))
-        }
-    }
-}
-
-fn make(cli: &Cli, megabytes: u64) -> anyhow::Result<PathBuf> {
-    let (name, text) = base_text(cli)?;
-    let path =
-        cli.folder.join(format!("{}-{megabytes}MB.json", name.trim_end_matches(".gz").trim_end_matches(".json")));
-    if path.exists() {
-        return Ok(path);
-    }
-    let replicator = Replicator::new(&text).with_context(|| format!("{name} is no Kineto trace"))?;
-    // Under its own name only once it is whole, so that a run that was stopped leaves nothing that looks right.
-    let partial = path.with_extension("partial");
-    let (bytes, events) = replicator.write(BufWriter::new(File::create(&partial)?), megabytes * 1_000_000)?;
-    std::fs::rename(&partial, &path)?;
-    eprintln!("made {}: {bytes} bytes, {events} events", path.display());
-    Ok(path)
-}
-
 fn pack(plain: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     let name = plain.file_name().context("the file has no name")?.to_string_lossy().into_owned();
     let path = folder.join(name + ".gz");
     if !path.exists() {
-        let partial = path.with_extension("partial");
-        let mut encoder =
-            flate2::write::GzEncoder::new(BufWriter::new(File::create(&partial)?), flate2::Compression::new(6));
-        std::io::copy(&mut File::open(plain)?, &mut encoder)?;
-        encoder.finish()?.flush()?;
-        std::fs::rename(&partial, &path)?;
+        bench::whole_or_none(&path, |partial| {
+            let file = BufWriter::new(File::create(partial)?);
+            let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::new(6));
+            std::io::copy(&mut File::open(plain)?, &mut encoder)?;
+            encoder.finish()?.flush()?;
+            Ok(())
+        })?;
     }
     Ok(path)
 }
@@ -156,7 +127,7 @@ fn pack(plain: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
 // ---- loaders ----------------------------------------------------------------------------------------------------
 
 fn measure_here(loader: Loader, file: &Path) -> anyhow::Result<Run> {
-    warm(file)?;
+    bench::warm(file)?;
     // The peer parses from memory; reading the file into it is not its work, so it is not counted.
     let text = if loader == Loader::Serde { std::fs::read(file)? } else { Vec::new() };
     let before = measure::status_bytes("RssAnon").unwrap_or(0);
@@ -172,12 +143,6 @@ fn measure_here(loader: Loader, file: &Path) -> anyhow::Result<Run> {
     let cpu_s = measure::cpu_seconds().unwrap_or_default() - cpu;
     let anonymous = memory.finish().saturating_sub(before);
     Ok(Run { wall_s, cpu_s, anonymous, resident: measure::status_bytes("VmHWM").unwrap_or(0), events, text_bytes })
-}
-
-/// Brings the file into the page cache.
-fn warm(file: &Path) -> anyhow::Result<()> {
-    std::io::copy(&mut File::open(file)?, &mut std::io::sink())?;
-    Ok(())
 }
 
 fn with_gapless(file: &Path) -> anyhow::Result<(u64, u64)> {
@@ -281,20 +246,10 @@ fn hta(python: &Path, packed: &Path, plain: &Path) -> anyhow::Result<Run> {
 }
 
 fn line(cli: &Cli, name: &str, loader: Loader, file: &Path, threads: usize) -> anyhow::Result<Line> {
-    let mut runs = Vec::new();
-    for _ in 0..cli.runs.max(1) {
-        let loader = loader.to_possible_value().context("a hidden loader")?.get_name().to_owned();
-        let output = Command::new(std::env::current_exe()?)
-            .args(["--only", &loader, "--file"])
-            .arg(file)
-            .env("RAYON_NUM_THREADS", threads.to_string())
-            .output()?;
-        ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-        runs.push(serde_json::from_slice::<Run>(&output.stdout)?);
-    }
-    // The median by CPU time, which other work on the machine disturbs least.
-    runs.sort_by(|a, b| a.cpu_s.total_cmp(&b.cpu_s));
-    let run = runs.swap_remove(runs.len() / 2);
+    let value = loader.to_possible_value().context("a hidden loader")?;
+    let arguments = ["--only", value.get_name(), "--file"].map(OsStr::new);
+    let arguments = [&arguments[..], &[file.as_os_str()]].concat();
+    let run: Run = bench::median_of_runs(name, &arguments, threads, cli.runs, |run: &Run| run.cpu_s)?;
     eprintln!("{name}: {run:?}");
     Ok(Line { name: name.to_owned(), run })
 }

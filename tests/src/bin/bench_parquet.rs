@@ -11,10 +11,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use gapless_formats::parquet::{self, WriteOptions, WriteSummary};
 use gapless_formats::{OpenOptions, Silent, open};
-use gapless_tests::measure;
-use gapless_tests::oracle::{read_inflated, real_traces};
-use gapless_tests::replicate::Replicator;
-use gapless_tests::synth::{Config, Workload, texts};
+use gapless_tests::{bench, measure};
 use serde::Deserialize;
 
 /// Measures how fast a trace is exported to Parquet. Build it with --release.
@@ -53,13 +50,11 @@ struct Run {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    if cfg!(debug_assertions) {
-        eprintln!("note: this is no release build; figures say little");
-    }
+    bench::note_profile();
     std::fs::create_dir_all(&cli.folder)?;
     let file = match &cli.file {
         Some(file) => file.clone(),
-        None => make(&cli)?,
+        None => bench::repeated_json(&cli.folder, None, cli.megabytes)?,
     };
     let trace = open(std::slice::from_ref(&file), &OpenOptions::default(), &Silent)?;
     let events = trace.events().len() as u64;
@@ -89,7 +84,7 @@ fn main() -> anyhow::Result<()> {
             ensure!(summary.events == events, "not every event was written");
             runs.push(Run { wall_s, cpu_s, bytes: summary.event_bytes });
         }
-        let run = median(runs);
+        let run = bench::median(runs, |run| run.cpu_s).context("no run")?;
         line("gapless", count, &run, events);
         own.get_or_insert(run);
     }
@@ -115,34 +110,12 @@ fn line(name: &str, threads: usize, run: &Run, events: u64) {
     );
 }
 
-fn median(mut runs: Vec<Run>) -> Run {
-    runs.sort_by(|a, b| a.cpu_s.total_cmp(&b.cpu_s));
-    runs.swap_remove(runs.len() / 2)
-}
-
 /// Removes what an earlier run of this program wrote.
 fn remove(folder: &Path) -> anyhow::Result<()> {
     if folder.join("gapless.json").is_file() {
         std::fs::remove_dir_all(folder)?;
     }
     Ok(())
-}
-
-/// A JSON file of the wanted size.
-fn make(cli: &Cli) -> anyhow::Result<PathBuf> {
-    let real = real_traces().map(|root| root.join("traces/hta/ddp-v100-fractional-us.json.gz"));
-    let (name, text) = match real.filter(|path| path.exists()) {
-        Some(path) => ("ddp-v100-fractional-us", read_inflated(&path)?),
-        None => ("synthetic", texts(&Config::new(Workload::DataParallel, 1, 1).sized(50_000)?)?.0.remove(0)),
-    };
-    let path = cli.folder.join(format!("{name}-{}MB.json", cli.megabytes));
-    if !path.exists() {
-        let partial = path.with_extension("partial");
-        let replicator = Replicator::new(&text).context("no Kineto trace")?;
-        replicator.write(std::io::BufWriter::new(std::fs::File::create(&partial)?), cli.megabytes * 1_000_000)?;
-        std::fs::rename(&partial, &path)?;
-    }
-    Ok(path)
 }
 
 /// Reads what we wrote into memory, then writes it as a data frame would be: the same columns, codec and encodings.
@@ -181,5 +154,6 @@ fn pyarrow(cli: &Cli, folder: &Path) -> anyhow::Result<Run> {
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr));
     }
-    Ok(median(serde_json::from_slice(&output.stdout)?))
+    let runs: Vec<Run> = serde_json::from_slice(&output.stdout)?;
+    bench::median(runs, |run| run.cpu_s).context("no run")
 }

@@ -4,18 +4,17 @@
 //! Each loader runs in a process of its own, on a file that the page cache holds. Prints a Markdown table.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use gapless_formats::{OpenOptions, Progress, Silent, open, perfetto};
-use gapless_tests::measure;
-use gapless_tests::oracle::{read_inflated, real_traces};
-use gapless_tests::replicate::Replicator;
-use gapless_tests::synth::{Config, Workload, texts};
+use gapless_tests::{bench, measure, packets};
 use perfetto_proto::{Message as _, TracePacket};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +25,9 @@ struct Cli {
     /// Size of the JSON text that the Perfetto files are made of, in MB (10⁶ bytes).
     #[arg(long, default_value_t = 500)]
     megabytes: u64,
+    /// Packets of the Perfetto file that other writers would have made.
+    #[arg(long, default_value_t = 2_000_000)]
+    packets: u64,
     /// Rows of the kernel table of the SQLite file.
     #[arg(long, default_value_t = 3_000_000)]
     rows: u64,
@@ -72,22 +74,27 @@ fn main() -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&measure_here(loader, file)?)?);
         return Ok(());
     }
-    if cfg!(debug_assertions) {
-        eprintln!("note: this is no release build; figures say little");
-    }
+    bench::note_profile();
     std::fs::create_dir_all(&cli.folder)?;
-    let json = make_json(&cli)?;
-    println!("| loader | file MB | wall s | CPU s | of these reading | MB/s a core | M units/s a core | resident MB |");
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
-    for (arguments, label) in [(true, "with arguments"), (false, "without arguments")] {
-        let file = make_pftrace(&json, arguments)?;
+    let json = bench::repeated_json(&cli.folder, None, cli.megabytes)?;
+    let files = [
+        ("other writers", make_packets(&cli)?),
+        ("Gapless's own, with arguments", make_pftrace(&json, true)?),
+        ("Gapless's own, without", make_pftrace(&json, false)?),
+    ];
+    println!(
+        "| loader | file MB | bytes a unit | wall s | CPU s | of these reading | MB/s a core | reading alone | M units/s a core | resident MB |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    for (label, file) in files {
+        let packets = packets_of(&file)?;
         for (loader, threads, name) in [
             (Loader::Gapless, 1, "gapless, 1 thread"),
             (Loader::Gapless, 2, "gapless, 2 threads"),
             (Loader::ProstPackets, 1, "prost, packet by packet, 1 thread"),
             (Loader::ProstWhole, 1, "prost, whole message, 1 thread"),
         ] {
-            line(&cli, &format!("Perfetto {label}: {name}"), loader, &file, threads)?;
+            line(&cli, &format!("Perfetto, {label}: {name}"), loader, &file, threads, Some(packets))?;
         }
     }
     let file = make_sqlite(&cli)?;
@@ -96,7 +103,7 @@ fn main() -> anyhow::Result<()> {
         (Loader::Gapless, 2, "gapless, 2 threads"),
         (Loader::SqliteAlone, 1, "SQLite alone, 8 columns, 1 thread"),
     ] {
-        line(&cli, &format!("nsys: {name}"), loader, &file, threads)?;
+        line(&cli, &format!("nsys: {name}"), loader, &file, threads, None)?;
     }
     println!("\nUnits are packets of a Perfetto file and rows of a SQLite file. MB are 10⁶ bytes of the file.");
     Ok(())
@@ -104,20 +111,15 @@ fn main() -> anyhow::Result<()> {
 
 // ---- data -------------------------------------------------------------------------------------------------------
 
-fn make_json(cli: &Cli) -> anyhow::Result<PathBuf> {
-    let path = cli.folder.join(format!("read-{}MB.json", cli.megabytes));
-    if path.exists() {
-        return Ok(path);
+/// Packets as other writers make them.
+fn make_packets(cli: &Cli) -> anyhow::Result<PathBuf> {
+    let path = cli.folder.join(format!("packets-{}.pftrace", cli.packets));
+    if !path.exists() {
+        bench::whole_or_none(&path, |partial| {
+            packets::write(BufWriter::new(File::create(partial)?), cli.packets)?;
+            Ok(())
+        })?;
     }
-    let real = || Some(real_traces()?.join("traces/hta/ddp-v100-fractional-us.json.gz")).filter(|path| path.exists());
-    let text = match real() {
-        Some(path) => read_inflated(&path)?,
-        None => texts(&Config::new(Workload::DataParallel, 1, 1).sized(50_000)?)?.0.remove(0),
-    };
-    let partial = path.with_extension("partial");
-    let out = std::io::BufWriter::new(std::fs::File::create(&partial)?);
-    Replicator::new(&text).context("the base is no Kineto trace")?.write(out, cli.megabytes * 1_000_000)?;
-    std::fs::rename(&partial, &path)?;
     Ok(path)
 }
 
@@ -137,9 +139,12 @@ fn make_sqlite(cli: &Cli) -> anyhow::Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    let partial = path.with_extension("partial");
-    let _ = std::fs::remove_file(&partial);
-    let mut database = rusqlite::Connection::open(&partial)?;
+    bench::whole_or_none(&path, |partial| write_sqlite(partial, cli.rows))?;
+    Ok(path)
+}
+
+fn write_sqlite(path: &Path, rows: u64) -> anyhow::Result<()> {
+    let mut database = rusqlite::Connection::open(path)?;
     database.execute_batch(
         "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
          CREATE TABLE StringIds (id INTEGER NOT NULL PRIMARY KEY, value TEXT NOT NULL);
@@ -164,7 +169,7 @@ fn make_sqlite(cli: &Cli) -> anyhow::Result<PathBuf> {
             "INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES
              (?1, ?2, 0, 1, NULL, ?3, ?4, ?5, ?6, ?6, NULL, 1, 0, 32, ?7, 1, 1, 256, 1, 1, 0, 0, 0, 0, ?4)",
         )?;
-        for row in 0..cli.rows as i64 {
+        for row in 0..rows as i64 {
             let start = row * 3_000 + row % 700;
             let length = 1_500 + row % 1_300;
             let (stream, name) = (7 + row % 4, row.wrapping_mul(7_919) % 500);
@@ -173,8 +178,7 @@ fn make_sqlite(cli: &Cli) -> anyhow::Result<PathBuf> {
     }
     transaction.commit()?;
     database.close().map_err(|(_, error)| error)?;
-    std::fs::rename(&partial, &path)?;
-    Ok(path)
+    Ok(())
 }
 
 // ---- loaders ----------------------------------------------------------------------------------------------------
@@ -197,9 +201,10 @@ impl Progress for Stages {
 }
 
 fn measure_here(loader: Loader, file: &Path) -> anyhow::Result<Run> {
-    // The peers decode from memory; reading the file into it warms the cache for the others and is not counted.
-    let bytes = std::fs::read(file)?;
-    let bytes = if matches!(loader, Loader::ProstWhole | Loader::ProstPackets) { bytes } else { Vec::new() };
+    bench::warm(file)?;
+    // The peers decode from memory; reading the file into it is not counted.
+    let is_prost = matches!(loader, Loader::ProstWhole | Loader::ProstPackets);
+    let bytes = if is_prost { std::fs::read(file)? } else { Vec::new() };
     let stages = Stages::default();
     let cpu = measure::cpu_seconds().unwrap_or_default();
     let clock = Instant::now();
@@ -232,13 +237,11 @@ fn measure_here(loader: Loader, file: &Path) -> anyhow::Result<Run> {
     let end = measure::cpu_seconds().unwrap_or_default();
     let sorting = stages.sorting.lock().ok().and_then(|sorting| *sorting).unwrap_or(end);
     let resident = measure::status_bytes("VmHWM").unwrap_or(0);
-    let is_perfetto = file.extension().is_some_and(|ending| ending == "pftrace");
-    let units = if is_perfetto { packets(file)? } else { units };
     Ok(Run { wall_s, cpu_s: end - cpu, read_s: sorting - cpu, units, bytes: file.metadata()?.len(), resident })
 }
 
 /// Packets of a file.
-fn packets(file: &Path) -> anyhow::Result<u64> {
+fn packets_of(file: &Path) -> anyhow::Result<u64> {
     let bytes = std::fs::read(file)?;
     let mut count = 0;
     each_packet(&bytes, |_| {
@@ -286,28 +289,22 @@ fn sqlite_alone(file: &Path) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-fn line(cli: &Cli, name: &str, loader: Loader, file: &Path, threads: usize) -> anyhow::Result<()> {
-    let mut runs = Vec::new();
-    for _ in 0..cli.runs.max(1) {
-        let loader = loader.to_possible_value().context("a hidden loader")?.get_name().to_owned();
-        let output = Command::new(std::env::current_exe()?)
-            .args(["--only", &loader, "--file"])
-            .arg(file)
-            .env("RAYON_NUM_THREADS", threads.to_string())
-            .output()?;
-        ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-        runs.push(serde_json::from_slice::<Run>(&output.stdout)?);
-    }
-    runs.sort_by(|a, b| a.cpu_s.total_cmp(&b.cpu_s));
-    let run = runs.swap_remove(runs.len() / 2);
-    let mb = run.bytes as f64 / 1e6;
+/// Measures one loader; `units` where they are not those that the loader counts.
+fn line(cli: &Cli, name: &str, loader: Loader, file: &Path, threads: usize, units: Option<u64>) -> anyhow::Result<()> {
+    let value = loader.to_possible_value().context("a hidden loader")?;
+    let arguments = ["--only", value.get_name(), "--file"].map(OsStr::new);
+    let arguments = [&arguments[..], &[file.as_os_str()]].concat();
+    let run: Run = bench::median_of_runs(name, &arguments, threads, cli.runs, |run: &Run| run.cpu_s)?;
+    let (mb, units) = (run.bytes as f64 / 1e6, units.unwrap_or(run.units) as f64);
     println!(
-        "| {name} | {mb:.0} | {:.3} | {:.2} | {:.2} | {:.0} | {:.2} | {:.0} |",
+        "| {name} | {mb:.0} | {:.0} | {:.3} | {:.2} | {:.2} | {:.0} | {:.0} | {:.2} | {:.0} |",
+        run.bytes as f64 / units,
         run.wall_s,
         run.cpu_s,
         run.read_s,
         mb / run.cpu_s.max(0.01),
-        run.units as f64 / 1e6 / run.cpu_s.max(0.01),
+        mb / run.read_s.max(0.01),
+        units / 1e6 / run.cpu_s.max(0.01),
         run.resident as f64 / 1e6,
     );
     Ok(())

@@ -7,7 +7,6 @@
 //! writes lengths only, and the order of ids stands for time then.
 
 mod schema;
-mod wire;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use gapless_trace::{
 };
 
 use self::schema::NodeType;
-use self::wire::Fields;
 use crate::Progress;
 use crate::error::Refused;
 use crate::execution_trace::graph::{Node, Tracks, lay_out};
@@ -28,6 +26,7 @@ use crate::json::{
 };
 use crate::kineto::{Cursor, parse_object};
 use crate::mapped::Bytes;
+use crate::protobuf::delimited;
 use crate::readers::{Head, Input, Join, ReadPart, Role};
 use crate::text::JsonText;
 
@@ -38,11 +37,8 @@ pub(crate) fn sniff(head: &Head<'_>) -> bool {
 
 /// The first message must be metadata, and the second a node, to the last byte.
 fn is_protobuf(head: &[u8], is_named_so: bool) -> bool {
-    let mut stream = Fields::new(head);
-    let mut message = || {
-        let len = stream.varint()?;
-        stream.bytes(len)
-    };
+    let mut at = 0;
+    let mut message = || delimited(head, &mut at);
     let is_node = |message: &[u8]| {
         let node = schema::node(message).unwrap_or_default();
         get(&node, "name").is_some() && (get(&node, "id").is_some() || get(&node, "type").is_some())
@@ -113,16 +109,16 @@ fn rank_before_ending(path: &Path) -> Option<u32> {
 
 fn read_protobuf(input: &Input, progress: &dyn Progress, made: &mut Made) -> Result<Args, Refused> {
     let bytes: &[u8] = &input.bytes;
-    let mut stream = Fields::new(bytes);
+    let mut end = 0;
     let mut metadata = Args::new();
     let mut is_first = true;
-    while stream.at < bytes.len() {
-        let from = stream.at as u64;
-        let message = stream.varint().map(|len| (stream.at, len)).and_then(|(at, len)| Some((at, stream.bytes(len)?)));
-        let Some((at, message)) = message else {
+    while end < bytes.len() {
+        let from = end as u64;
+        let Some(message) = delimited(bytes, &mut end) else {
             made.chunk.warnings.add(WarningKind::Truncated, SourceId(0), Some(from), "");
             break;
         };
+        let at = end - message.len();
         if std::mem::take(&mut is_first)
             && let Some(found) = schema::metadata(message)
         {

@@ -2,7 +2,7 @@
 
 use gapless_trace::{ArgValue, Args};
 
-use super::wire::{Fields, Value, numbers};
+use crate::protobuf::{Field, Fields, Value};
 
 /// What a node is, in `NodeType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +73,14 @@ pub(super) fn comm_type(value: &ArgValue) -> String {
     number.and_then(|number| COMM_TYPES.get(number)).map_or_else(|| value.to_string(), |name| (*name).to_owned())
 }
 
-fn text(value: Value<'_>) -> ArgValue {
+fn text(value: Value<&[u8]>) -> ArgValue {
     match value {
         Value::Bytes(bytes) => ArgValue::Text(String::from_utf8_lossy(bytes).into_owned()),
         other => number(other),
     }
 }
 
-fn number(value: Value<'_>) -> ArgValue {
+fn number(value: Value<&[u8]>) -> ArgValue {
     let whole = |value: u64| i64::try_from(value).map_or(ArgValue::UInt(value), ArgValue::Int);
     match value {
         Value::Varint(value) | Value::Fixed64(value) => whole(value),
@@ -125,7 +125,7 @@ const SCALARS: [Scalar; 15] = [
 ];
 
 impl Scalar {
-    fn value(self, value: Value<'_>) -> ArgValue {
+    fn value(self, value: Value<&[u8]>) -> ArgValue {
         match (self, value) {
             (Self::Double, Value::Fixed64(bits)) => ArgValue::Double(f64::from_bits(bits)),
             (Self::Float, Value::Fixed32(bits)) => ArgValue::Double(f64::from(f32::from_bits(bits))),
@@ -142,10 +142,8 @@ impl Scalar {
     /// Items of a list, which may be packed.
     fn list(self, message: &[u8]) -> ArgValue {
         let mut items = Vec::new();
-        for (field, value) in Fields::new(message) {
-            if field != 1 {
-                continue;
-            }
+        for entry in Fields::new(message).filter(|entry| entry.number == 1) {
+            let value = entry.value;
             let Value::Bytes(packed) = value else {
                 items.push(self.value(value));
                 continue;
@@ -160,11 +158,7 @@ impl Scalar {
                     let words = packed.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
                     items.extend(words.map(|word| self.value(Value::Fixed32(word))));
                 }
-                _ => {
-                    let mut found = Vec::new();
-                    numbers(value, &mut found);
-                    items.extend(found.into_iter().map(|number| self.value(Value::Varint(number))));
-                }
+                _ => entry.each_varint(|number| items.push(self.value(Value::Varint(number)))),
             }
         }
         ArgValue::List(items)
@@ -174,7 +168,7 @@ impl Scalar {
 /// An `AttributeProto`: its name and its value.
 fn attribute(message: &[u8]) -> (String, ArgValue) {
     let (mut name, mut found) = (String::new(), ArgValue::Null);
-    for (field, value) in Fields::new(message) {
+    for Field { number: field, value, .. } in Fields::new(message) {
         match (field, value) {
             (1, Value::Bytes(bytes)) => name = String::from_utf8_lossy(bytes).into_owned(),
             (3..=32, value) => {
@@ -194,20 +188,21 @@ fn attribute(message: &[u8]) -> (String, ArgValue) {
 pub(super) fn metadata(message: &[u8]) -> Option<Args> {
     let mut fields = Fields::new(message);
     let mut args = Args::new();
-    for (field, value) in fields.by_ref() {
-        match (field, value) {
+    for entry in fields.by_ref() {
+        let value = entry.value;
+        match (entry.number, value) {
             (1, Value::Bytes(_)) => args.push(("version".to_owned(), text(value))),
             (2, Value::Bytes(attr)) => args.push(attribute(attr)),
             _ => return None,
         }
     }
-    (!fields.is_broken).then_some(args)
+    (!fields.is_broken()).then_some(args)
 }
 
 /// An `IOInfo`; its values are texts as Python prints lists.
 fn io_info(message: &[u8]) -> ArgValue {
     let mut args = Args::new();
-    for (field, value) in Fields::new(message) {
+    for Field { number: field, value, .. } in Fields::new(message) {
         let name = match field {
             1 => "values",
             2 => "shapes",
@@ -224,16 +219,17 @@ pub(super) fn node(message: &[u8]) -> Option<Args> {
     let mut fields = Fields::new(message);
     let mut args = Args::new();
     let (mut ctrl_deps, mut data_deps, mut attrs) = (Vec::new(), Vec::new(), Args::new());
-    for (field, value) in fields.by_ref() {
-        match (field, value) {
+    for entry in fields.by_ref() {
+        let value = entry.value;
+        match (entry.number, value) {
             (1, Value::Varint(_)) => args.push(("id".to_owned(), number(value))),
             (2, Value::Bytes(_)) => args.push(("name".to_owned(), text(value))),
             (3, Value::Varint(_)) => {
                 let kind = NodeType::of(Some(&number(value)));
                 args.push(("type".to_owned(), ArgValue::Text(kind.name().to_owned())));
             }
-            (4, Value::Varint(_) | Value::Bytes(_)) => numbers(value, &mut ctrl_deps),
-            (5, Value::Varint(_) | Value::Bytes(_)) => numbers(value, &mut data_deps),
+            (4, Value::Varint(_) | Value::Bytes(_)) => entry.each_varint(|id| ctrl_deps.push(id)),
+            (5, Value::Varint(_) | Value::Bytes(_)) => entry.each_varint(|id| data_deps.push(id)),
             (6, Value::Varint(_)) => args.push(("start_time_micros".to_owned(), number(value))),
             (7, Value::Varint(_)) => args.push(("duration_micros".to_owned(), number(value))),
             (8, Value::Bytes(info)) => args.push(("inputs".to_owned(), io_info(info))),
@@ -245,7 +241,7 @@ pub(super) fn node(message: &[u8]) -> Option<Args> {
             _ => return None,
         }
     }
-    if fields.is_broken {
+    if fields.is_broken() {
         return None;
     }
     for (name, deps) in [("ctrl_deps", ctrl_deps), ("data_deps", data_deps)] {
@@ -261,7 +257,7 @@ pub(super) fn node(message: &[u8]) -> Option<Args> {
 /// A `StorageInfo`: the numbers of its operation.
 fn storage(message: &[u8]) -> ArgValue {
     let mut args = Args::new();
-    for (field, value) in Fields::new(message) {
+    for Field { number: field, value, .. } in Fields::new(message) {
         match (field, value) {
             (1, _) => args.push(("level".to_owned(), number(value))),
             (10..=12, Value::Bytes(detail)) => {
@@ -270,7 +266,7 @@ fn storage(message: &[u8]) -> ArgValue {
                     11 => &["op", "inode", "page_index", "nr_pages"],
                     _ => &["op", "queue_event", "device", "lba", "nr_sectors", "req_op_flags"],
                 };
-                for (field, value) in Fields::new(detail) {
+                for Field { number: field, value, .. } in Fields::new(detail) {
                     if let Some(name) = names.get((field as usize).saturating_sub(1)) {
                         args.push(((*name).to_owned(), text(value)));
                     }

@@ -1,9 +1,9 @@
 //! What ran on devices: kernels, copies, fills, graphs, and the marks of synchronisation.
 
-use gapless_trace::{EventKind, TrackKind, WarningKind};
+use gapless_trace::{EventKind, StrId, TrackKind, WarningKind};
 
 use super::scan::Row;
-use super::sink::{NO_ID, Owner, Sink, process_of};
+use super::sink::{Found, NO_ID, Owner, Sink, process_of};
 
 /// Columns that [`kernel`] reads.
 pub(crate) const KERNEL: &[&str] =
@@ -83,7 +83,6 @@ pub(crate) fn memory_kind(number: Option<i64>) -> Option<&'static str> {
 pub(crate) fn copy(sink: &mut Sink<'_>, row: &Row<'_, '_>) {
     let found = sink.of(owner(row, 5));
     let Some((start, dur)) = found.span(row, 0, 1) else { return };
-    let device = row.int(2).unwrap_or(0);
     let kinds = [7, 8, 9].map(|index| row.int(index));
     let name = found.made(kinds.map(|kind| kind.unwrap_or(-1)).into(), || {
         let what = word(&COPY_KINDS, kinds[0]).unwrap_or("Unknown");
@@ -92,54 +91,58 @@ pub(crate) fn copy(sink: &mut Sink<'_>, row: &Row<'_, '_>) {
             _ => format!("Memcpy {what}"),
         }
     });
-    let category = found.fixed("gpu_memcpy");
-    let track = found.track(TrackKind::Stream, device, row.int(3).unwrap_or(0));
-    let correlation = found.correlation(row, 4);
-    let args = found.args(row);
+    note_bytes(found, row);
+    push_work(found, row, (start, dur), name, "gpu_memcpy", EventKind::Memcpy);
+}
+
+/// Notes how many bytes the event moves that is pushed next.
+fn note_bytes(found: &mut Found, row: &Row<'_, '_>) {
     if let Some(bytes) = row.int(6).and_then(|bytes| u64::try_from(bytes).ok()) {
         found.chunk.copy_bytes.push((found.chunk.len() as u32, bytes));
     }
+}
+
+/// Adds work of a stream; device, stream and correlation are columns 2 to 4 of every such table.
+fn push_work(
+    found: &mut Found,
+    row: &Row<'_, '_>,
+    (start, dur): (i64, i64),
+    name: StrId,
+    category: &'static str,
+    kind: EventKind,
+) {
+    let device = row.int(2).unwrap_or(0);
+    let category = found.fixed(category);
+    let track = found.track(TrackKind::Stream, device, row.int(3).unwrap_or(0));
+    let correlation = found.correlation(row, 4);
+    let args = found.args(row);
     found.works(device);
-    found.chunk.push(start, dur, name, category, EventKind::Memcpy, track, correlation, NO_ID, args);
+    found.chunk.push(start, dur, name, category, kind, track, correlation, NO_ID, args);
 }
 
 /// Takes a fill.
 pub(crate) fn fill(sink: &mut Sink<'_>, row: &Row<'_, '_>) {
     let found = sink.of(owner(row, 5));
     let Some((start, dur)) = found.span(row, 0, 1) else { return };
-    let device = row.int(2).unwrap_or(0);
     let kind = row.int(7);
     let name = found.made((kind.unwrap_or(-1), -1, -1), || match memory_kind(kind) {
         Some(memory) => format!("Memset ({memory})"),
         None => "Memset".to_owned(),
     });
-    let category = found.fixed("gpu_memset");
-    let track = found.track(TrackKind::Stream, device, row.int(3).unwrap_or(0));
-    let correlation = found.correlation(row, 4);
-    let args = found.args(row);
-    if let Some(bytes) = row.int(6).and_then(|bytes| u64::try_from(bytes).ok()) {
-        found.chunk.copy_bytes.push((found.chunk.len() as u32, bytes));
-    }
-    found.works(device);
-    found.chunk.push(start, dur, name, category, EventKind::Memset, track, correlation, NO_ID, args);
+    note_bytes(found, row);
+    push_work(found, row, (start, dur), name, "gpu_memset", EventKind::Memset);
 }
 
 /// Takes the run of a whole CUDA graph. Its kernels are not recorded one by one then, so it stands for their work.
 pub(crate) fn graph(sink: &mut Sink<'_>, row: &Row<'_, '_>) {
     let found = sink.of(owner(row, 5));
     let Some((start, dur)) = found.span(row, 0, 1) else { return };
-    let device = row.int(2).unwrap_or(0);
     let id = row.int(6);
     let name = found.made((id.unwrap_or(-1), -1, -1), || match id {
         Some(id) => format!("CUDA graph {id}"),
         None => "CUDA graph".to_owned(),
     });
-    let category = found.fixed("cuda_graph");
-    let track = found.track(TrackKind::Stream, device, row.int(3).unwrap_or(0));
-    let correlation = found.correlation(row, 4);
-    let args = found.args(row);
-    found.works(device);
-    found.chunk.push(start, dur, name, category, EventKind::Kernel, track, correlation, NO_ID, args);
+    push_work(found, row, (start, dur), name, "cuda_graph", EventKind::Kernel);
 }
 
 /// What the kinds of synchronisation are called, by number.

@@ -75,10 +75,7 @@ fn range(sink: &mut Sink<'_>, row: &Row<'_, '_>, owner: Owner, thread: i64, doma
     let category = category(found, domain);
     let track = found.thread(TrackKind::Thread, thread);
     let args = found.args(row);
-    if row.int(1).is_none() {
-        return open(found, row, track, name, category, kind);
-    }
-    let Some((start, dur)) = found.span(row, 0, 1) else { return };
+    let Some((start, dur)) = closed(found, row, track, name, category, kind) else { return };
     let event = found.chunk.len() as u32;
     if kind == EventKind::Annotation
         && let Some((words, number)) = steps::parse(found.chunk.strings.get(name))
@@ -102,18 +99,26 @@ fn free_range(sink: &mut Sink<'_>, row: &Row<'_, '_>, owner: Owner, thread: i64,
     let category = category(found, domain);
     let track = found.async_track(pid_of(thread), category);
     let args = found.args(row);
-    if row.int(1).is_none() {
-        return open(found, row, track, name, category, kind);
-    }
-    let Some((start, dur)) = found.span(row, 0, 1) else { return };
+    let Some((start, dur)) = closed(found, row, track, name, category, kind) else { return };
     found.chunk.push(start, dur, name, category, kind, track, NO_ID, NO_ID, args);
 }
 
-/// A range that was not ended when the recording was.
-fn open(found: &mut Found, row: &Row<'_, '_>, track: u32, name: StrId, category: StrId, kind: EventKind) {
-    let Some(time) = found.time(row, 0) else { return };
+/// Start and duration of a range. One that was not ended when the recording was is noted as open instead.
+fn closed(
+    found: &mut Found,
+    row: &Row<'_, '_>,
+    track: u32,
+    name: StrId,
+    category: StrId,
+    kind: EventKind,
+) -> Option<(i64, i64)> {
+    if row.int(1).is_some() {
+        return found.span(row, 0, 1);
+    }
+    let time = found.time(row, 0)?;
     let (args, offset) = (found.args(row), row.id as u64);
     found.chunk.begin_ends.push(RawBeginEnd { begins: true, track, time, name, category, kind, args, offset });
+    None
 }
 
 fn mark(sink: &mut Sink<'_>, row: &Row<'_, '_>, owner: Owner, thread: i64, domain: i64) {

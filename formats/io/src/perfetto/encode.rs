@@ -168,6 +168,9 @@ impl Encoder {
                 self.annotate(name, value);
             }
         }
+        if args.is_empty() && context.arguments && context.trace.has_args(id) {
+            self.annotate(own::EMPTY_ARGS, &ArgValue::Bool(true));
+        }
         own::of_event(context, &event, &args, |name, value| self.annotate(name, &value));
         if let Some(stack) = context.sides.stack_of(context.trace, id) {
             let iid = self.stacks.id(context.trace, stack.stack, &mut self.interned);

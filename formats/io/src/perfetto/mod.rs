@@ -31,7 +31,7 @@ mod write;
 mod tests;
 
 pub(crate) use read::{read, sniff};
-pub use write::{WriteError, WriteOptions, WriteSummary, write, write_file};
+pub use write::{WriteOptions, WriteSummary, write, write_file};
 
 /// Name of the instant that carries the facts of a rank.
 pub const FACTS_EVENT: &str = "Trace information";

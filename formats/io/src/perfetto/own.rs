@@ -11,6 +11,7 @@
 //! | `gapless.bytes` | bytes that a copy or fill moves |
 //! | `gapless.collective` | `name`, `dtype`, `group`, `group_desc`, `in_elems`, `out_elems`, `group_size`, `seq`; what is empty or not known is left out |
 //! | `gapless.weight` | what the call stack stands for, where no double holds it exactly |
+//! | `gapless.args` | `true`: the event has arguments, though there are none in them |
 //! | `gapless.error` | why the arguments could not be read when the file was written |
 
 use std::borrow::Cow;
@@ -28,6 +29,8 @@ const ARGUMENT: &str = "gapless.arg.";
 pub(super) const START: &str = "gapless.start";
 /// Exact weight of a call stack.
 pub(super) const WEIGHT: &str = "gapless.weight";
+/// Arguments that hold nothing.
+pub(super) const EMPTY_ARGS: &str = "gapless.args";
 /// Why arguments could not be read.
 pub(super) const ERROR: &str = "gapless.error";
 

@@ -492,7 +492,7 @@ fn giving_up_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.pftrace");
     let error = write_file(&hand_made(), &path, &WriteOptions::default(), &GivesUp).unwrap_err();
-    assert!(matches!(error, WriteError::Cancelled));
+    assert!(matches!(error, crate::ExportError::Cancelled));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 

@@ -1,10 +1,8 @@
 //! The writer: header, tracks, facts, then batches of events encoded in parallel.
 
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use gapless_trace::Trace;
 use perfetto_proto::{BuiltinClock, Clock, ClockSnapshot, Message, SequenceFlags, TracePacket, trace_packet};
 
@@ -18,6 +16,7 @@ use super::layout::{CounterTrack, LaneTrack, Layout, rows_of};
 use super::own::SideTables;
 use super::{FACTS_CATEGORY, FACTS_EVENT};
 use crate::Progress;
+use crate::output::{ExportError, compressed, is_gzip_name, write_whole};
 
 /// Batches that are encoded at a time, each by its own sequence. Fixed, so that the file does not depend on the
 /// number of cores; more would repeat the names more often.
@@ -26,8 +25,6 @@ const ENCODERS: usize = 8;
 const BATCH_LEN: usize = 4096;
 /// Sequence of the header and the tracks; those of the encoders follow.
 const HEADER_SEQUENCE: u32 = 1;
-/// A larger level costs half the speed for a few per cent.
-const GZIP_LEVEL: Compression = Compression::new(4);
 
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,25 +39,6 @@ impl Default for WriteOptions {
     fn default() -> Self {
         Self { arguments: true, gzip: false }
     }
-}
-
-/// Why a trace could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The output could not be written.
-    #[error("cannot write the Perfetto trace: {0}")]
-    Io(#[from] std::io::Error),
-    /// The file could not be made.
-    #[error("cannot write {path}: {reason}", path = path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        reason: std::io::Error,
-    },
-    /// The user gave up.
-    #[error("cancelled")]
-    Cancelled,
 }
 
 /// What was written.
@@ -95,31 +73,9 @@ pub fn write_file(
     path: &Path,
     options: &WriteOptions,
     progress: &dyn Progress,
-) -> Result<WriteSummary, WriteError> {
-    let at_path = |reason| WriteError::File { path: path.to_owned(), reason };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".gapless-").tempfile_in(folder).map_err(at_path)?;
-    let gzip = options.gzip || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-    let options = WriteOptions { gzip, ..*options };
-    let summary = write(trace, file.as_file_mut(), &options, progress).map_err(|error| match error {
-        WriteError::Io(reason) => at_path(reason),
-        other => other,
-    })?;
-    set_mode(file.as_file()).map_err(at_path)?;
-    file.persist(path).map_err(|error| at_path(error.error))?;
-    Ok(summary)
-}
-
-/// A temporary file is private; the file that it becomes is one like any other.
-#[cfg(unix)]
-fn set_mode(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn set_mode(_file: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
+) -> Result<WriteSummary, ExportError> {
+    let gzip = options.gzip || is_gzip_name(path);
+    write_whole(path, gzip, |out| write_plain(trace, out, options, progress))
 }
 
 /// Writes `trace` as a Perfetto trace, as a stream: memory is bounded by some batches, whatever the trace's size,
@@ -132,25 +88,16 @@ pub fn write(
     out: impl Write + Send,
     options: &WriteOptions,
     progress: &dyn Progress,
-) -> Result<WriteSummary, WriteError> {
-    if options.gzip {
-        let mut encoder = GzEncoder::new(BufWriter::new(out), GZIP_LEVEL);
-        let summary = write_plain(trace, &mut encoder, options, progress)?;
-        encoder.finish()?.flush()?;
-        return Ok(summary);
-    }
-    let mut out = BufWriter::new(out);
-    let summary = write_plain(trace, &mut out, options, progress)?;
-    out.flush()?;
-    Ok(summary)
+) -> Result<WriteSummary, ExportError> {
+    compressed(out, options.gzip, |out| write_plain(trace, out, options, progress))
 }
 
 fn write_plain(
     trace: &Trace,
-    out: &mut (impl Write + Send),
+    out: &mut (dyn Write + Send),
     options: &WriteOptions,
     progress: &dyn Progress,
-) -> Result<WriteSummary, WriteError> {
+) -> Result<WriteSummary, ExportError> {
     progress.stage("Writing Perfetto trace", trace.events().len() as u64);
     let first_ns = trace.span().map_or(0, |span| span.start.nanos());
     let last_ns = trace.span().map_or(0, |span| span.end.nanos());
@@ -192,7 +139,7 @@ fn write_plain(
     let mut ready: Vec<Vec<u8>> = Vec::new();
     loop {
         if progress.is_cancelled() {
-            return Err(WriteError::Cancelled);
+            return Err(ExportError::Cancelled);
         }
         for batch in &mut batches {
             work.fill(batch);
@@ -241,8 +188,8 @@ fn write_header(
     layout: &Layout,
     start: u64,
     first_ns: i64,
-    out: &mut impl Write,
-) -> Result<u64, WriteError> {
+    out: &mut (dyn Write + Send),
+) -> Result<u64, ExportError> {
     let clock = |id: BuiltinClock, reading: u64| Clock {
         clock_id: Some(id as u32),
         timestamp: Some(reading),

@@ -7,17 +7,16 @@
 //! selection.
 
 use std::io::Write;
-use std::path::Path;
 
 use fx::{CategoryColor, CategoryHandle, CpuDelta, FrameFlags, FrameInfo, Profile, StackHandle, ThreadHandle};
 use fxprof_processed_profile as fx;
 use gapless_trace::{EventId, EventKind, RawId, Span, StrId, Trace};
 use rustc_hash::FxHashMap;
 
-use super::walk::{Step, Thread, cut, span_of, threads};
-use super::{ProfileOptions, ProfileSummary, Selection};
+use super::ProfileSummary;
+use super::walk::{Step, Thread, cut};
 use crate::Progress;
-use crate::output::{ExportError, compressed, is_gzip_name, write_whole};
+use crate::output::ExportError;
 
 /// What a unit of weight stands for.
 const UNIT_NS: i64 = 1_000;
@@ -25,48 +24,16 @@ const UNIT_NS: i64 = 1_000;
 /// Samples that a stretch of time is divided into at most: 38 hours.
 const MOST_PARTS: usize = 64;
 
-/// Writes the stacks of `selection` to `path`, which appears whole or not at all.
-///
-/// # Errors
-/// When the file cannot be written, nothing in the selection has a stack, or the user gave up.
-pub fn write_file(
+/// Writes what runs on `threads` in `span`.
+pub(super) fn write(
     trace: &Trace,
-    selection: &Selection,
-    path: &Path,
-    options: &ProfileOptions,
-    progress: &dyn Progress,
-) -> Result<ProfileSummary, ExportError> {
-    write_whole(path, options.gzip || is_gzip_name(path), |out| write_plain(trace, selection, out, progress))
-}
-
-/// Writes the stacks of `selection`.
-///
-/// # Errors
-/// As [`write_file`].
-pub fn write(
-    trace: &Trace,
-    selection: &Selection,
-    out: impl Write + Send,
-    options: &ProfileOptions,
-    progress: &dyn Progress,
-) -> Result<ProfileSummary, ExportError> {
-    compressed(out, options.gzip, |out| write_plain(trace, selection, out, progress))
-}
-
-fn write_plain(
-    trace: &Trace,
-    selection: &Selection,
+    span: Span,
+    threads: &[Thread<'_>],
     out: &mut (dyn Write + Send),
     progress: &dyn Progress,
 ) -> Result<ProfileSummary, ExportError> {
-    let threads = threads(trace, selection);
-    if threads.is_empty() {
-        return Err(ExportError::Nothing("no event of the selection has a stack".to_owned()));
-    }
-    let events = threads.iter().map(|thread| u64::from(thread.track.events.end - thread.track.events.start)).sum();
-    progress.stage("Writing Firefox profile", events);
-    let mut writer = Writer::new(trace, span_of(trace, selection));
-    for thread in &threads {
+    let mut writer = Writer::new(trace, span);
+    for thread in threads {
         if progress.is_cancelled() {
             return Err(ExportError::Cancelled);
         }

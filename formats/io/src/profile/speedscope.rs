@@ -3,46 +3,17 @@
 //! Written as a stream; the table of frames stands at the end.
 
 use std::io::Write;
-use std::path::Path;
 
-use gapless_trace::{EventId, Frame, StrId, Trace};
+use gapless_trace::{EventId, Frame, Span, StrId, Trace};
 use rustc_hash::FxHashMap;
 
-use super::walk::{Step, Thread, span_of, threads};
-use super::{ProfileOptions, ProfileSummary, Selection};
+use super::ProfileSummary;
+use super::walk::{Step, Thread};
 use crate::Progress;
-use crate::output::{ExportError, compressed, is_gzip_name, write_whole};
+use crate::output::ExportError;
 
 /// What the file says it is.
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
-
-/// Writes the stacks of `selection` to `path`, which appears whole or not at all.
-///
-/// # Errors
-/// When the file cannot be written, nothing in the selection has a stack, or the user gave up.
-pub fn write_file(
-    trace: &Trace,
-    selection: &Selection,
-    path: &Path,
-    options: &ProfileOptions,
-    progress: &dyn Progress,
-) -> Result<ProfileSummary, ExportError> {
-    write_whole(path, options.gzip || is_gzip_name(path), |out| write_plain(trace, selection, out, progress))
-}
-
-/// Writes the stacks of `selection`.
-///
-/// # Errors
-/// As [`write_file`].
-pub fn write(
-    trace: &Trace,
-    selection: &Selection,
-    out: impl Write + Send,
-    options: &ProfileOptions,
-    progress: &dyn Progress,
-) -> Result<ProfileSummary, ExportError> {
-    compressed(out, options.gzip, |out| write_plain(trace, selection, out, progress))
-}
 
 /// Frames of the file, each stored once.
 #[derive(Default)]
@@ -65,25 +36,21 @@ impl Frames {
     }
 }
 
-fn write_plain(
+/// Writes what runs on `threads` in `span`.
+pub(super) fn write(
     trace: &Trace,
-    selection: &Selection,
+    span: Span,
+    threads: &[Thread<'_>],
     out: &mut (dyn Write + Send),
     progress: &dyn Progress,
 ) -> Result<ProfileSummary, ExportError> {
-    let threads = threads(trace, selection);
-    if threads.is_empty() {
-        return Err(ExportError::Nothing("no event of the selection has a stack".to_owned()));
-    }
-    let events = threads.iter().map(|thread| u64::from(thread.track.events.end - thread.track.events.start)).sum();
-    progress.stage("Writing speedscope profile", events);
     let name = trace.sources().first().map_or("trace", |source| source.path.as_str());
     write!(out, "{{\"$schema\": \"{SCHEMA}\", \"exporter\": \"gapless {}\", \"name\": ", env!("CARGO_PKG_VERSION"))?;
     text(name, out)?;
     out.write_all(b", \"activeProfileIndex\": 0,\n\"profiles\": [")?;
     let mut frames = Frames::default();
     let mut summary = ProfileSummary::default();
-    for thread in &threads {
+    for thread in threads {
         if progress.is_cancelled() {
             return Err(ExportError::Cancelled);
         }
@@ -92,9 +59,9 @@ fn write_plain(
         }
         summary.threads += 1;
         summary.events += if thread.is_sampled() {
-            sampled(trace, thread, selection, &mut frames, out)?
+            sampled(trace, thread, span, &mut frames, out)?
         } else {
-            evented(trace, thread, selection, &mut frames, out)?
+            evented(trace, thread, span, &mut frames, out)?
         };
         progress.done(summary.events);
     }
@@ -142,11 +109,10 @@ fn head(
 fn evented(
     trace: &Trace,
     thread: &Thread<'_>,
-    selection: &Selection,
+    span: Span,
     frames: &mut Frames,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, ExportError> {
-    let span = span_of(trace, selection);
     let steps = thread.steps(trace, span);
     let last = steps.last().map_or(0, |step| step.0);
     let end = span.end.nanos().saturating_sub(span.start.nanos()).max(last);
@@ -169,11 +135,11 @@ fn evented(
 fn sampled(
     trace: &Trace,
     thread: &Thread<'_>,
-    selection: &Selection,
+    span: Span,
     frames: &mut Frames,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, ExportError> {
-    let samples = thread.samples(trace, span_of(trace, selection));
+    let samples = thread.samples(trace, span);
     let stack_of = |id: EventId| trace.stack_of(id);
     let weight = |id: EventId| stack_of(id).map_or(1, |stack| stack.weight);
     let total = samples.iter().fold(0u64, |sum, &id| sum.saturating_add(weight(id)));

@@ -7,8 +7,8 @@ use gapless_trace::{ArgValue, Args, ArgsError, ArgsLoc, ArgsSource};
 
 use crate::mapped::Bytes;
 
+use super::message::{Fields, Slice, Value};
 use super::tables::{StatValue, Stretch, Tables, read_stat};
-use super::wire::{Fields, Slice, Value};
 
 /// Bytes of text that are shown, inflated where it is compressed.
 const MOST_TEXT: usize = 1 << 20;

@@ -8,9 +8,9 @@ use rustc_hash::FxHashMap;
 use super::facts::Clock;
 use super::flows::{Direction, Point};
 use super::kinds::{CONTEXTS, GPU_LAUNCH, LineKind, PlaneKind, TypeKind, kind_of_type, stream_number};
+use super::message::{Fields, Slice, Value};
 use super::space::{Line, Plane};
 use super::tables::{Role, StatValue, Stretch, read_stat, stat_id};
-use super::wire::{Fields, Slice, Value};
 
 /// No correlation id.
 const NO_ID: u32 = u32::MAX;

@@ -34,9 +34,9 @@ mod events;
 mod facts;
 mod flows;
 mod kinds;
+mod message;
 mod space;
 mod tables;
-mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,8 +53,8 @@ use crate::readers::{Head, Input, ReadPart};
 use args::PlaneArgs;
 use events::{Unit, UnitEvents, read_unit};
 use facts::{Facts, process_of};
+use message::{Fields, Slice, Value};
 use space::Space;
-use wire::{Fields, Slice, Value};
 
 /// Name of the format for people.
 pub(crate) const FORMAT: &str = "XPlane";

@@ -6,8 +6,8 @@ use gapless_trace::{SourceId, WarningKind, Warnings};
 use rayon::prelude::*;
 
 use super::kinds::{LineKind, PlaneKind};
+use super::message::{Fields, Slice, Value};
 use super::tables::{StatValue, Stretch, Tables, read_stat};
-use super::wire::{Fields, Slice, Value};
 
 /// Bytes of events that one thread takes at a time.
 const PIECE_BYTES: usize = 512 << 10;

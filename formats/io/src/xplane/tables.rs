@@ -6,7 +6,8 @@ use gapless_trace::EventKind;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::kinds::{PlaneKind, TypeKind, kind_of_type};
-use super::wire::{Fields, Slice, Value, varint};
+use super::message::{Fields, Slice, Value};
+use crate::protobuf::varint;
 
 /// Bytes of a name that are looked at to tell what it names.
 const MOST_LOOKED_AT: usize = 4 << 10;

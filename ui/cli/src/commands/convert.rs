@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use gapless_formats::chrome_json::{self, Lanes};
-use gapless_formats::profile::{self, ProfileOptions, Selection};
+use gapless_formats::profile::{self, ProfileFormat, ProfileOptions, Selection};
 use gapless_formats::{parquet, perfetto};
 use gapless_trace::{Span, Trace};
 use serde::Serialize;
@@ -128,13 +128,12 @@ fn write(
         }
         OutputFormat::Firefox | OutputFormat::Speedscope => {
             let selection = selection(trace, args)?;
-            let options = ProfileOptions { gzip: target.gzip };
-            let write = if target.format == OutputFormat::Firefox {
-                profile::firefox::write_file
-            } else {
-                profile::speedscope::write_file
+            let format = match target.format {
+                OutputFormat::Firefox => ProfileFormat::Firefox,
+                _ => ProfileFormat::Speedscope,
             };
-            let written = write(trace, &selection, &args.output, &options, bar)?;
+            let options = ProfileOptions { format, gzip: target.gzip };
+            let written = profile::write_file(trace, &selection, &args.output, &options, bar)?;
             report.events = written.events;
             report.tracks = Some(written.threads);
             report.with_args = false;

@@ -9,8 +9,8 @@ use perfetto_proto::field::{annotation, packet, track_event};
 use super::record::Slot;
 use super::state::{Sequences, entry_text, place};
 use super::store::Store;
-use super::wire::{Field, Fields};
 use crate::kineto::parse_json;
+use crate::protobuf::{Field, Fields};
 
 /// Names of annotations that the writer adds for the reader; see the writer's facts.
 pub(super) const OWN_PREFIX: &str = "gapless.";

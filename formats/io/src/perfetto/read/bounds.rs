@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use gapless_trace::{SourceId, WarningKind, Warnings};
 
-use super::wire::{Field, Fields, Value, varint};
+use crate::protobuf::{Field, Fields, Value, delimited, varint};
 
 /// Key of `Trace.packet`: field 1, length-delimited.
 const PACKET_KEY: u8 = 0x0A;
@@ -95,10 +95,9 @@ pub(super) fn frame(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     if *bytes.get(at)? != PACKET_KEY {
         return None;
     }
-    let mut from = at + 1;
-    let len = usize::try_from(varint(bytes, &mut from)?).ok()?;
-    let end = from.checked_add(len)?;
-    (end <= bytes.len()).then_some(from..end)
+    let mut end = at + 1;
+    let content = delimited(bytes, &mut end)?;
+    Some(end - content.len()..end)
 }
 
 /// Whether `bytes` begin with a packet that goes on beyond their end, rather than with something else.

@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::wire::Fields;
+use crate::protobuf::Fields;
 
 /// Times further from zero than this are no times: sums of two still fit 64 bits.
 pub(super) const FARTHEST_NS: i64 = 1 << 62;

@@ -1,14 +1,14 @@
 //! Track events: slices, instants, counters, with what hangs on them.
 
 use gapless_trace::{ArgsLoc, CollectiveArgs, EventKind, RawEventStack, RawId, StrId, TrackKind, WarningKind};
-use perfetto_proto::field::{packet, track_event};
+use perfetto_proto::field::track_event;
 
 use super::facts::Facts;
 use super::record::{Record, Slot, What, flag};
 use super::resolve::{Category, CounterValue, FlowPoint, Home, NO_ID, NamedValue, OPEN, Resolver};
-use super::wanted::{Number, Own, Wanted};
-use super::wire::Fields;
+use super::wanted::{Key, Number, Own};
 use crate::kineto::{is_point_to_point, issues_collective, track_kind};
+use crate::protobuf::Fields;
 
 /// What a track event holds beside its record.
 #[derive(Default)]
@@ -18,8 +18,6 @@ pub(super) struct More<'a> {
     pub categories: Vec<&'a [u8]>,
     pub category_iids: Vec<u64>,
     pub legacy: Option<&'a [u8]>,
-    /// (id, whether it terminates).
-    pub flows: Vec<(u64, bool)>,
     extra_values: Vec<f64>,
     extra_uuids: Vec<u64>,
     extra_doubles: Vec<f64>,
@@ -31,20 +29,15 @@ pub(super) struct More<'a> {
 }
 
 impl<'a> More<'a> {
-    fn read(content: &'a [u8]) -> Self {
+    fn read(event: &'a [u8]) -> Self {
         let mut more = Self::default();
-        let event = Fields::new(content).find(|field| field.number == packet::TRACK_EVENT);
-        for field in Fields::new(event.and_then(|field| field.bytes()).unwrap_or_default()) {
+        for field in Fields::new(event) {
             match field.number {
                 track_event::NAME => more.name = field.bytes(),
                 track_event::NAME_IID => more.name_iid = field.uint().unwrap_or(0),
                 track_event::CATEGORIES => more.categories.extend(field.bytes()),
                 track_event::CATEGORY_IIDS => field.each_varint(|iid| more.category_iids.push(iid)),
                 track_event::LEGACY_EVENT => more.legacy = field.bytes(),
-                track_event::FLOW_IDS => field.each_fixed64(|id| more.flows.push((id, false))),
-                track_event::FLOW_IDS_OLD => field.each_varint(|id| more.flows.push((id, false))),
-                track_event::TERMINATING_FLOW_IDS => field.each_fixed64(|id| more.flows.push((id, true))),
-                track_event::TERMINATING_FLOW_IDS_OLD => field.each_varint(|id| more.flows.push((id, true))),
                 track_event::EXTRA_COUNTER_VALUES => {
                     field.each_varint(|value| more.extra_values.push(value as i64 as f64));
                 }
@@ -93,12 +86,26 @@ impl<'a> Resolver<'a> {
                     let args = self.packet_loc(record);
                     self.out.end_args.push((self.record, args));
                 }
+                self.flows(record, u32::MAX, time);
             }
             What::Counter => self.counter(record, lane, time, record.value()),
             _ => {
                 let (name, category) = (self.name(record), self.category(record));
-                self.begin(record, lane, time, name, category);
+                let event = self.begin(record, lane, time, name, category);
+                self.flows(record, event, time);
             }
+        }
+    }
+
+    /// Notes the flows that `event` is a point of; `u32::MAX` is the one that ends with the record.
+    #[inline(always)]
+    fn flows(&mut self, record: &Record, event: u32, time: i64) {
+        if !record.has(flag::FLOWS) {
+            return;
+        }
+        self.look(record);
+        for &(id, terminates) in &self.wanted.flows {
+            self.out.flow_points.push(FlowPoint { id, time, record: self.record, event, terminates });
         }
     }
 
@@ -116,12 +123,12 @@ impl<'a> Resolver<'a> {
     /// Where events of a Perfetto track go.
     #[inline(always)]
     pub(super) fn home_of(&self, record: &Record, lane: u32) -> Home {
-        let uuid = self.out.lanes.get(lane as usize).map_or(0, |lane| lane.uuid);
-        if let Some(facts) = self.shared.facts {
-            return facts.home(uuid);
-        }
+        let (uuid, home) = self.out.lanes.get(lane as usize).map_or((0, Home::Lane), |lane| (lane.uuid, lane.home));
         // Older writers describe the thread of a sequence instead of naming tracks.
-        if uuid == 0 { self.sequence_thread(record).unwrap_or(Home::Lane) } else { Home::Lane }
+        if uuid == 0 && self.shared.facts.is_none() {
+            return self.sequence_thread(record).unwrap_or(home);
+        }
+        home
     }
 
     fn counter(&mut self, record: &Record, lane: u32, time: i64, value: f64) {
@@ -130,9 +137,8 @@ impl<'a> Resolver<'a> {
         }
         let mut exact = None;
         if self.shared.facts.is_some() && record.has(flag::ARGS) {
-            let content = self.content(record);
-            let scope = self.scope(record);
-            exact = Wanted::pick(&scope, &mut self.keys, content).own_start;
+            self.look(record);
+            exact = self.wanted.signed(Key::OwnStart);
         }
         let (time, is_exact) = (exact.unwrap_or(time), exact.is_some());
         self.out.counters.push(CounterValue { lane, time, value, is_exact });
@@ -182,19 +188,20 @@ impl<'a> Resolver<'a> {
     }
 
     fn add_with_args(&mut self, record: &Record, new: NewEvent, mut kind: EventKind, args: ArgsLoc) -> u32 {
-        let content = self.content(record);
-        let scope = self.scope(record);
-        let wanted = Wanted::pick(&scope, &mut self.keys, content);
+        self.look(record);
+        let collective = self.wanted.text(Key::Collective);
         if kind == EventKind::Kernel
-            && let Some(name) = wanted.collective
+            && let Some(name) = collective
         {
             kind = if is_point_to_point(name) { EventKind::PointToPoint } else { EventKind::Collective };
         }
         let mut home = new.home;
         let of_track = track_kind(kind);
         if of_track.is_device()
-            && let (Some(device), Some(stream)) =
-                (wanted.device.and_then(Number::signed), wanted.stream.and_then(Number::signed))
+            && let (Some(device), Some(stream)) = (
+                self.wanted.number(Key::Device).and_then(Number::signed),
+                self.wanted.number(Key::Stream).and_then(Number::signed),
+            )
         {
             home = Home::Queue { device, queue: RawId::Int(stream) };
         }
@@ -206,55 +213,61 @@ impl<'a> Resolver<'a> {
             is_wide |= narrow.is_none();
             narrow
         };
-        let correlation = if kind == EventKind::Operator { None } else { narrow(wanted.correlation) };
-        let ids = (correlation.unwrap_or(NO_ID), narrow(wanted.external).unwrap_or(NO_ID));
+        let correlation = if kind == EventKind::Operator { None } else { narrow(self.wanted.number(Key::Correlation)) };
+        let ids = (correlation.unwrap_or(NO_ID), narrow(self.wanted.number(Key::External)).unwrap_or(NO_ID));
         if is_wide {
             self.warn(WarningKind::WideId, record, "");
         }
         let event = self.push(new.time, new.dur, new.name, new.category.id, kind, out, ids, args);
         let issues =
             kind == EventKind::Operator && issues_collective(self.out.chunk.strings.get(new.name)) || kind.is_kernel();
-        if wanted.collective.is_some() && (issues || kind == EventKind::Annotation) {
-            self.collective(record, event, &wanted);
+        if collective.is_some() && (issues || kind == EventKind::Annotation) {
+            self.collective(record, event);
         }
         if kind.is_copy()
-            && let Some(bytes) = wanted.bytes.and_then(Number::unsigned)
+            && let Some(bytes) = self.wanted.unsigned(Key::Bytes)
         {
             self.out.chunk.copy_bytes.push((event, bytes));
         }
         if kind == EventKind::MemoryInstant {
-            self.memory_counters(&wanted, out, new.time);
+            self.memory_counters(out, new.time);
         }
         event
     }
 
-    fn collective(&mut self, record: &Record, event: u32, wanted: &Wanted<'a>) {
-        let mut text = |bytes: Option<&[u8]>| bytes.map_or(StrId::EMPTY, |bytes| self.text(bytes, record));
+    fn collective(&mut self, record: &Record, event: u32) {
+        let mut text = |key: Key| match self.wanted.text(key) {
+            Some(bytes) => self.text(bytes, record),
+            None => StrId::EMPTY,
+        };
+        let texts = [Key::Collective, Key::Dtype, Key::Group, Key::GroupDesc].map(&mut text);
+        let [name, dtype, group, group_desc] = texts;
         let entry = CollectiveArgs {
             event,
-            name: text(wanted.collective),
-            dtype: text(wanted.dtype),
-            group: text(wanted.group),
-            group_desc: text(wanted.group_desc),
-            in_elems: wanted.in_elems.and_then(Number::unsigned),
-            out_elems: wanted.out_elems.and_then(Number::unsigned),
-            group_size: wanted.group_size.and_then(Number::unsigned).and_then(|size| u32::try_from(size).ok()),
-            seq: wanted.seq.and_then(Number::unsigned),
+            name,
+            dtype,
+            group,
+            group_desc,
+            in_elems: self.wanted.unsigned(Key::InElems),
+            out_elems: self.wanted.unsigned(Key::OutElems),
+            group_size: self.wanted.unsigned(Key::GroupSize).and_then(|size| u32::try_from(size).ok()),
+            seq: self.wanted.unsigned(Key::Seq),
         };
         self.out.chunk.collectives.push(entry);
     }
 
     /// The profiler's allocator totals, as counters of the process.
-    fn memory_counters(&mut self, wanted: &Wanted<'a>, out: u32, time: i64) {
-        let number = |number: Option<Number>| number.and_then(Number::unsigned);
-        let device = match (number(wanted.device_type), number(wanted.device_id)) {
+    fn memory_counters(&mut self, out: u32, time: i64) {
+        let device = match (self.wanted.unsigned(Key::DeviceType), self.wanted.unsigned(Key::DeviceId)) {
             (Some(0) | None, _) => "CPU".to_owned(),
             (Some(_), device) => format!("GPU {}", device.unwrap_or(0)),
         };
         let unit = self.out.chunk.strings.intern("bytes");
-        for (value, what) in [(number(wanted.allocated), "allocated"), (number(wanted.reserved), "reserved")] {
+        for (key, what) in [(Key::Allocated, "allocated"), (Key::Reserved, "reserved")] {
             // The CPU allocator reserves nothing: a flat zero says nothing.
-            let Some(value) = value.filter(|&value| what == "allocated" || value > 0) else { continue };
+            let Some(value) = self.wanted.unsigned(key).filter(|&value| what == "allocated" || value > 0) else {
+                continue;
+            };
             let name = self.out.chunk.strings.intern(&format!("{device} memory {what}"));
             self.out.named.push(NamedValue { out, name, unit, time, value: value as f64 });
         }
@@ -262,49 +275,51 @@ impl<'a> Resolver<'a> {
 
     /// An event of a trace that Gapless wrote: the annotations say what the arguments leave open.
     fn add_restored(&mut self, record: &Record, new: NewEvent) -> u32 {
-        let scope = self.scope(record);
-        let mut wanted = Wanted::default();
-        if record.has(flag::ARGS) {
-            let content = self.content(record);
-            wanted = Wanted::pick(&scope, &mut self.keys, content);
+        if !record.has(flag::ARGS) {
+            let out = self.out_of(new.lane, new.home, TrackKind::Thread, StrId::EMPTY);
+            let kind = new.category.kind;
+            return self.push(new.time, new.dur, new.name, new.category.id, kind, out, (NO_ID, NO_ID), ArgsLoc::NONE);
         }
-        let own_kind = wanted.own_kind.and_then(|id| std::str::from_utf8(id).ok()).and_then(EventKind::from_id);
-        let kind = own_kind.unwrap_or(new.category.kind);
-        let args = if wanted.has_foreign { self.packet_loc(record) } else { ArgsLoc::NONE };
-        let id = |own: Own<u64>, said: Option<Number>| match own {
-            Own::Is(id) => u32::try_from(id).unwrap_or(NO_ID),
-            Own::Nothing => NO_ID,
-            Own::Absent => {
-                let said = said.filter(|said| !said.is_text).and_then(Number::unsigned);
-                said.and_then(|id| u32::try_from(id).ok()).unwrap_or(NO_ID)
-            }
+        self.look(record);
+        let own_kind = self.wanted.text(Key::OwnKind).and_then(|id| std::str::from_utf8(id).ok());
+        let kind = own_kind.and_then(EventKind::from_id).unwrap_or(new.category.kind);
+        let args = if self.wanted.has_foreign { self.packet_loc(record) } else { ArgsLoc::NONE };
+        let wanted = &self.wanted;
+        let said = |key: Key| wanted.number(key).filter(|said| !said.is_text).and_then(Number::unsigned);
+        let id = |own: Key, key: Key| {
+            let id = match wanted.own(own) {
+                Own::Is(id) => Some(id),
+                Own::Nothing => None,
+                Own::Absent => said(key),
+            };
+            id.and_then(|id| u32::try_from(id).ok()).unwrap_or(NO_ID)
         };
-        let ids = (id(wanted.own_correlation, wanted.correlation), id(wanted.own_external, wanted.external));
-        let out = self.out_of(new.lane, new.home, TrackKind::Thread, StrId::EMPTY);
-        let event = self.push(new.time, new.dur, new.name, new.category.id, kind, out, ids, args);
-        let bytes = match wanted.own_bytes {
+        let ids = (id(Key::OwnCorrelation, Key::Correlation), id(Key::OwnExternal, Key::External));
+        let bytes = match wanted.own(Key::OwnBytes) {
             Own::Is(bytes) => Some(bytes),
             Own::Nothing => None,
-            Own::Absent if kind.is_copy() && self.shared.facts.is_some_and(Facts::derives_bytes) => {
-                wanted.bytes.filter(|bytes| !bytes.is_text).and_then(Number::unsigned)
-            }
+            Own::Absent if kind.is_copy() && self.shared.facts.is_some_and(Facts::derives_bytes) => said(Key::Bytes),
             Own::Absent => None,
         };
+        let collective = wanted.text(Key::OwnCollective);
+        let (start, dur) = (wanted.signed(Key::OwnStart), wanted.signed(Key::OwnDur));
+        let out = self.out_of(new.lane, new.home, TrackKind::Thread, StrId::EMPTY);
+        let event = self.push(new.time, new.dur, new.name, new.category.id, kind, out, ids, args);
         self.out.chunk.copy_bytes.extend(bytes.map(|bytes| (event, bytes)));
-        if let Some(message) = wanted.own_collective {
+        if let Some(message) = collective {
+            let scope = self.scope(record);
             let entry = super::facts::collective(&scope, message, event, &mut self.out.chunk.strings);
             self.out.chunk.collectives.push(entry);
         }
-        if wanted.own_start.is_some() || wanted.own_dur.is_some() {
-            self.out.exact.push((event, wanted.own_start, wanted.own_dur));
+        if start.is_some() || dur.is_some() {
+            self.out.exact.push((event, start, dur));
         }
         event
     }
 
     /// A track event with more than its record holds.
     fn full_track_event(&mut self, record: &Record, time: i64) {
-        let content = self.content(record);
-        let more = More::read(content);
+        let more = More::read(self.event_of(record));
         if more.categories.first() == Some(&super::super::FACTS_CATEGORY.as_bytes()) && record.what == What::Instant {
             // Read before all events; see `facts`.
             return;
@@ -358,9 +373,7 @@ impl<'a> Resolver<'a> {
             _ => Some(self.begin(record, lane, time, name, category)),
         };
         let Some(event) = event else { return };
-        for &(id, terminates) in &more.flows {
-            self.out.flow_points.push(FlowPoint { id, time, record: self.record, event, terminates });
-        }
+        self.flows(record, event, time);
         if let (Some(legacy), true) = (more.legacy, record.what != What::Legacy) {
             self.legacy_flow(legacy, event, time);
         }
@@ -376,11 +389,14 @@ impl<'a> Resolver<'a> {
             None => None,
         };
         if let Some(stack) = stack {
-            let scope = self.scope(record);
-            let own = match self.shared.facts.is_some() && record.has(flag::ARGS) {
-                true => Wanted::pick(&scope, &mut self.keys, content).own_weight,
-                false => None,
-            };
+            let mut own = None;
+            if self.shared.facts.is_some() && record.has(flag::ARGS) {
+                self.look(record);
+                own = match self.wanted.own(Key::OwnWeight) {
+                    Own::Is(weight) => Some(weight),
+                    Own::Absent | Own::Nothing => None,
+                };
+            }
             // A weight is a count, a time or a number of bytes: whole.
             let weight = own.unwrap_or_else(|| more.weight.map_or(1, |weight| weight as u64));
             self.out.chunk.event_stacks.push(RawEventStack { event, stack, weight });

@@ -15,7 +15,7 @@ use super::pair::{self, Ends};
 use super::resolve::{Home, Resolved};
 use super::store::Store;
 use super::tracks::{Place, Tracks, key_of_place, process_id, rank_in};
-use super::wire::Fields;
+use crate::protobuf::Fields;
 
 /// A track of the model: what, process, thread.
 type Key = (TrackKind, RawId, RawId);

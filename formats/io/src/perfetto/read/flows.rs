@@ -1,5 +1,7 @@
 //! Arrows: flows by id, and joins of GPU work with the events that submit it or wait for it.
 
+use std::convert::Infallible;
+
 use gapless_trace::{EventKind, SourceId, StrId, WarningKind, Warnings};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -7,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::facts::Facts;
 use super::gpu::Join;
 use super::pair::{Ends, EventAt};
-use super::resolve::{NO_ID, Resolved};
+use super::resolve::{FlowPoint, NO_ID, Resolved};
 
 /// Category of arrows that the file gives none.
 const FLOW: &str = "flow";
@@ -24,36 +26,90 @@ pub(super) struct Arrow {
 }
 
 /// A point of a flow on an event.
+#[derive(Clone, Copy)]
 struct Point {
     id: u64,
     time: i64,
-    order: (u32, u32),
     event: EventAt,
     terminates: bool,
 }
 
-/// All points, flow by flow in the order of time.
-fn points(pieces: &[Resolved], ends: &Ends<'_>, warnings: &mut Warnings) -> Vec<Point> {
-    let mut unbound = 0;
-    let mut points = Vec::with_capacity(pieces.iter().map(|piece| piece.flow_points.len()).sum());
-    for (number, piece) in pieces.iter().enumerate() {
-        let number = number as u32;
-        for point in &piece.flow_points {
-            let event = match point.event {
-                u32::MAX => ends.event(number, point.record),
-                event => Some((number, event)),
-            };
-            let Some(event) = event else {
-                unbound += 1;
-                continue;
-            };
-            let (id, time, terminates) = (point.id, point.time, point.terminates);
-            points.push(Point { id, time, order: (number, point.record), event, terminates });
+/// The points of flows, to be gone through flow by flow.
+struct Points {
+    /// Piece and place in it, by id and then in the order of the file.
+    order: Vec<(u32, u32)>,
+}
+
+impl Points {
+    fn new(pieces: &[Resolved]) -> Self {
+        let ids = || pieces.iter().flat_map(|piece| piece.flow_points.iter().map(|point| point.id));
+        let (least, most, count) = ids().fold((u64::MAX, 0, 0), |(a, b, n), id| (a.min(id), b.max(id), n + 1));
+        let places = || {
+            (0..).zip(pieces).flat_map(|(number, piece)| {
+                (0..).zip(&piece.flow_points).map(move |(place, point)| (point.id, (number, place)))
+            })
+        };
+        // Hashes and addresses.
+        if count >= u64::from(u32::MAX) || most.saturating_sub(least) >= 4 * count {
+            let mut sorted: Vec<(u64, (u32, u32))> = places().collect();
+            sorted.par_sort_unstable();
+            return Self { order: sorted.into_iter().map(|(_, place)| place).collect() };
         }
+        // Ids that count up, as our own writer's do, have their places.
+        let mut ends = vec![0_u32; (most - least) as usize + 1];
+        for id in ids() {
+            if let Some(end) = ends.get_mut((id - least) as usize) {
+                *end += 1;
+            }
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += std::mem::replace(end, sum);
+        }
+        let mut order = vec![(0, 0); count as usize];
+        for (id, found) in places() {
+            let Some(end) = ends.get_mut((id - least) as usize) else { continue };
+            if let Some(place) = order.get_mut(*end as usize) {
+                *place = found;
+            }
+            *end += 1;
+        }
+        Self { order }
     }
-    warnings.add_many(WarningKind::FlowUnbound, SourceId(0), unbound, None, "");
-    points.par_sort_by_key(|point| (point.id, point.time, point.order));
-    points
+
+    /// Gives each flow's points in the order of time to `each`, which may change the pieces; and the number of points
+    /// without an event.
+    fn each_flow<E>(
+        &self,
+        pieces: &mut [Resolved],
+        ends: &Ends<'_>,
+        mut each: impl FnMut(&mut [Resolved], &[Point]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut unbound = 0;
+        let mut flow: Vec<Point> = Vec::new();
+        for &(piece, place) in &self.order {
+            let found = pieces.get(piece as usize).and_then(|piece| piece.flow_points.get(place as usize));
+            let Some(&FlowPoint { id, time, record, event, terminates }) = found else { continue };
+            if flow.first().is_some_and(|first| first.id != id) {
+                flow.sort_by_key(|point| point.time);
+                each(pieces, &flow)?;
+                flow.clear();
+            }
+            let event = match event {
+                u32::MAX => ends.event(piece, record),
+                event => Some((piece, event)),
+            };
+            match event {
+                Some(event) => flow.push(Point { id, time, event, terminates }),
+                None => unbound += 1,
+            }
+        }
+        if !flow.is_empty() {
+            flow.sort_by_key(|point| point.time);
+            each(pieces, &flow)?;
+        }
+        Ok(unbound)
+    }
 }
 
 fn kind_of(pieces: &[Resolved], (piece, event): EventAt) -> EventKind {
@@ -85,7 +141,7 @@ fn add(pieces: &mut [Resolved], from: EventAt, to: EventAt, category: &str, arro
 pub(super) fn arrows(pieces: &mut [Resolved], ends: &Ends<'_>, warnings: &mut Warnings) -> Vec<Arrow> {
     let mut arrows = Vec::new();
     let (mut without_start, mut without_end) = (0, 0);
-    for points in points(pieces, ends, warnings).chunk_by(|a, b| a.id == b.id) {
+    let Ok(unbound) = Points::new(pieces).each_flow(pieces, ends, |pieces, points| {
         let mut last: Option<EventAt> = None;
         let mut length = 0;
         for point in points {
@@ -100,7 +156,9 @@ pub(super) fn arrows(pieces: &mut [Resolved], ends: &Ends<'_>, warnings: &mut Wa
             last = (!point.terminates).then_some(point.event);
         }
         without_end += u64::from(last.is_some() && length == 0);
-    }
+        Ok::<(), Infallible>(())
+    });
+    warnings.add_many(WarningKind::FlowUnbound, SourceId(0), unbound, None, "");
     warnings.add_many(WarningKind::FlowWithoutStart, SourceId(0), without_start, None, "");
     warnings.add_many(WarningKind::FlowWithoutEnd, SourceId(0), without_end, None, "");
     gpu_arrows(pieces, warnings, &mut arrows);
@@ -137,10 +195,9 @@ fn gpu_arrows(pieces: &mut [Resolved], warnings: &mut Warnings, arrows: &mut Vec
 
 /// The arrows of a trace that Gapless wrote; `Err` where they are not those that it wrote.
 pub(super) fn restored(pieces: &mut [Resolved], ends: &Ends<'_>, facts: &Facts) -> Result<Vec<Arrow>, String> {
-    let mut nothing = Warnings::default();
-    let points = points(pieces, ends, &mut nothing);
-    let mut arrows = Vec::with_capacity(points.len() / 2);
-    for points in points.chunk_by(|a, b| a.id == b.id) {
+    let points = Points::new(pieces);
+    let mut arrows = Vec::with_capacity(points.order.len() / 2);
+    points.each_flow(pieces, ends, |pieces, points| {
         let [a, b] = points else { return Err("a flow does not have two ends".to_owned()) };
         let (first, other) = match (a.terminates, b.terminates) {
             (false, true) => (a, b),
@@ -152,7 +209,8 @@ pub(super) fn restored(pieces: &mut [Resolved], ends: &Ends<'_>, facts: &Facts) 
         let strings = pieces.get_mut(from.event.0 as usize).map(|piece| &mut piece.chunk.strings);
         let category = range.category.as_ref().zip(strings).map(|(category, strings)| strings.intern(category));
         arrows.push(Arrow { from: from.event, to: to.event, category });
-    }
+        Ok(())
+    })?;
     match arrows.len() as u64 == facts.flow_count() {
         true => Ok(arrows),
         false => Err("flows are missing".to_owned()),

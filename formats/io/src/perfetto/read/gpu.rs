@@ -7,8 +7,8 @@ use super::args::Scope;
 use super::clocks::FARTHEST_NS;
 use super::record::{Record, Slot};
 use super::resolve::{Home, NO_ID, Resolver};
-use super::wire::{Field, Fields};
 use crate::kineto::track_kind;
+use crate::protobuf::{Field, Fields};
 
 /// How an event and a piece of queue work belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use super::clocks::FARTHEST_NS;
 use super::event::NewEvent;
 use super::record::{Record, Slot, flag};
 use super::resolve::{FlowPoint, Home, NamedValue, OPEN, Resolver};
-use super::wire::Fields;
 use crate::kineto::is_launch_flow;
+use crate::protobuf::Fields;
 
 /// Keeps ids of older flows apart from those of track events.
 const OLD_FLOW: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -36,7 +36,6 @@ mod store;
 mod tracks;
 mod walk;
 mod wanted;
-mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -132,9 +131,12 @@ fn read_as(input: &Input, progress: &dyn Progress, use_facts: bool) -> Result<Re
     Ok(reading.finish())
 }
 
-/// Pieces that are worked on at a time: enough for all threads, few enough that their records stay small.
+/// Pieces that are worked on at a time: enough for all threads, few enough that bytes and records stay in the caches.
 fn window_len() -> usize {
-    (2 * rayon::current_num_threads()).clamp(4, 64)
+    match rayon::current_num_threads() {
+        1 => 1,
+        threads => (2 * threads).min(64),
+    }
 }
 
 /// A trace that is being read.

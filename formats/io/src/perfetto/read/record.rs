@@ -1,5 +1,7 @@
 //! What the walker makes of packets: compact records, and the changes of sequence state between them.
 
+use std::ops::Range;
+
 use gapless_trace::{ArgsLoc, Warnings};
 
 /// What a record is.
@@ -52,6 +54,10 @@ pub(super) mod flag {
     pub const DELTA: u16 = 1 << 7;
     /// `time` is the older absolute form, in ns of the monotonic clock.
     pub const MONOTONIC: u16 = 1 << 8;
+    /// The event is a point of flows.
+    pub const FLOWS: u16 = 1 << 9;
+    /// The event has an entry in [`Walked::details`](super::Walked::details).
+    pub const DETAILS: u16 = ARGS | FLOWS;
 }
 
 /// A packet that is an event, or a part of one.
@@ -162,6 +168,9 @@ pub(super) struct Walked {
     pub interned: Vec<InternedEntry>,
     /// (record, clock) of packets that name their clock, in the order of the file.
     pub clocks: Vec<(u32, u32)>,
+    /// Of each record with [`flag::ARGS`] or [`flag::FLOWS`], in order: the bytes of the piece from the first such
+    /// field of its track event to the end of that.
+    pub details: Vec<Range<u32>>,
     /// Ids of the sequences, in the order of their first packets.
     pub sequences: Vec<u32>,
     /// Their state where the piece begins; filled in order.

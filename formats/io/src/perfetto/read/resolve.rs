@@ -4,7 +4,10 @@
 //! An event is pushed where its slice begins; its end sets the duration. What is still open at the end of a piece,
 //! and ends without a begin in it, are joined afterwards (`pair`).
 
+use std::ops::Range;
+
 use gapless_trace::{ArgsLoc, EventKind, RawChunk, RawId, SourceId, StrId, TrackKind, WarningKind};
+use perfetto_proto::field::packet;
 use rustc_hash::FxHashMap;
 
 use super::args::{Scope, unknown_id};
@@ -16,7 +19,9 @@ use super::sched::SchedFound;
 use super::state::Sequences;
 use super::store::Store;
 use super::walk::Piece;
+use super::wanted::{KeyCache, Wanted};
 use crate::kineto::{kind_of_category, refine};
+use crate::protobuf::Fields;
 
 /// Absent correlation or external id.
 pub(super) const NO_ID: u32 = u32::MAX;
@@ -71,6 +76,8 @@ pub(super) struct LoneEnd {
 #[derive(Debug)]
 pub(super) struct LanePiece {
     pub uuid: u64,
+    /// Where its events go, as far as the track alone says it.
+    pub home: Home,
     /// Times of its first and last begin or end.
     pub first: i64,
     pub last: i64,
@@ -163,10 +170,15 @@ struct Local {
     names: Vec<u32>,
     /// By id: place in the categories + 1.
     categories: Vec<u32>,
+    /// What annotation names mean.
+    keys: KeyCache,
 }
 
 /// Largest id that the caches of a piece hold.
 const CACHED_IDS: usize = 1 << 16;
+
+/// Tracks that are found without hashing.
+const RECENT: usize = 64;
 
 /// Resolves one piece.
 pub(super) struct Resolver<'a> {
@@ -178,15 +190,19 @@ pub(super) struct Resolver<'a> {
     /// Places of categories by text.
     category_places: FxHashMap<StrId, u32>,
     lane_places: FxHashMap<u64, u32>,
-    last_lane: (u64, u32),
+    /// Tracks that were met last: (id, place), `u32::MAX` for none.
+    recent_lanes: [(u64, u32); RECENT],
     out_places: FxHashMap<Out, u32>,
     /// Last out of each lane: (kind, place).
     last_outs: Vec<(TrackKind, u32)>,
     /// What names say: (looked at, step, wait).
     name_kinds: FxHashMap<(StrId, EventKind), EventKind>,
     pub stacks: FxHashMap<(u32, u32, u64), Option<gapless_trace::StackId>>,
-    /// What annotation names mean, by sequence, generation and id.
-    pub keys: super::wanted::KeyCache,
+    /// What the record in `looked` holds.
+    pub wanted: Wanted<'a>,
+    looked: u32,
+    /// Where the details of the current record lie in the piece.
+    details: Range<u32>,
     /// Stretch of the clock that was used last.
     last_stretch: Option<(ClockKey, Stretch)>,
     /// The open slices of each lane are in [`LanePiece::open`].
@@ -231,12 +247,14 @@ impl<'a> Resolver<'a> {
             categories: vec![Category { id: StrId::EMPTY, kind: EventKind::Other }],
             category_places: FxHashMap::default(),
             lane_places: FxHashMap::default(),
-            last_lane: (0, u32::MAX),
+            recent_lanes: [(0, u32::MAX); RECENT],
             out_places: FxHashMap::default(),
             last_outs: Vec::new(),
             name_kinds: FxHashMap::default(),
             stacks: FxHashMap::default(),
-            keys: super::wanted::KeyCache::default(),
+            wanted: Wanted::default(),
+            looked: u32::MAX,
+            details: 0..0,
             last_stretch: None,
             record: 0,
         }
@@ -245,10 +263,14 @@ impl<'a> Resolver<'a> {
     fn run(&mut self, walked: &Walked) {
         let mut changes = walked.changes.iter().peekable();
         let mut clocks = walked.clocks.iter();
+        let mut details = walked.details.iter();
         for (index, record) in walked.records.iter().enumerate() {
             self.record = index as u32;
             while let Some(change) = changes.next_if(|change| change.before as usize <= index) {
                 self.change(change.sequence, change.change);
+            }
+            if record.flags & flag::DETAILS != 0 {
+                self.details = details.next().cloned().unwrap_or_default();
             }
             let clock = record.has(flag::CLOCK).then(|| clocks.next().map(|entry| entry.1)).flatten();
             let Some(local) = self.locals.get(record.sequence as usize) else { continue };
@@ -303,6 +325,7 @@ impl<'a> Resolver<'a> {
                 local.defaults = 0;
                 local.names.clear();
                 local.categories.clear();
+                local.keys.clear();
             }
             Change::Lost => local.is_valid = false,
             Change::Defaults { place, .. } => local.defaults = place,
@@ -378,6 +401,26 @@ impl<'a> Resolver<'a> {
     pub fn content(&self, record: &Record) -> &'a [u8] {
         let rest = self.piece.bytes.get(record.at as usize..).unwrap_or_default();
         rest.get(..record.len as usize).unwrap_or(rest)
+    }
+
+    /// The track event of the record's packet.
+    pub fn event_of(&self, record: &Record) -> &'a [u8] {
+        let events = Fields::new(self.content(record)).filter(|field| field.number == packet::TRACK_EVENT);
+        events.filter_map(|field| field.bytes()).last().unwrap_or_default()
+    }
+
+    /// Takes the details of the current record into `wanted`.
+    #[inline]
+    pub fn look(&mut self, record: &Record) {
+        if self.looked == self.record {
+            return;
+        }
+        self.looked = self.record;
+        let scope = self.scope(record);
+        let details = self.piece.bytes.get(self.details.start as usize..self.details.end as usize).unwrap_or_default();
+        if let Some(local) = self.locals.get_mut(record.sequence as usize) {
+            self.wanted.take(&scope, &mut local.keys, details);
+        }
     }
 
     /// Where the record's packet lies.
@@ -532,13 +575,19 @@ impl<'a> Resolver<'a> {
     /// Place of the Perfetto track `uuid`.
     #[inline(always)]
     pub fn lane(&mut self, uuid: u64) -> u32 {
-        if self.last_lane.0 == uuid && self.last_lane.1 != u32::MAX {
-            return self.last_lane.1;
+        // The upper bits of the product depend on all bits of the id.
+        let slot = (uuid.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % RECENT;
+        if let Some(&(known, place)) = self.recent_lanes.get(slot)
+            && known == uuid
+            && place != u32::MAX
+        {
+            return place;
         }
-        let (lanes, last_outs) = (&mut self.out.lanes, &mut self.last_outs);
+        let (lanes, last_outs, facts) = (&mut self.out.lanes, &mut self.last_outs, self.shared.facts);
         let place = *self.lane_places.entry(uuid).or_insert_with(|| {
             lanes.push(LanePiece {
                 uuid,
+                home: facts.map_or(Home::Lane, |facts| facts.home(uuid)),
                 first: i64::MAX,
                 last: i64::MIN,
                 is_ordered: true,
@@ -551,7 +600,9 @@ impl<'a> Resolver<'a> {
             last_outs.push((TrackKind::Counter, u32::MAX));
             lanes.len() as u32 - 1
         });
-        self.last_lane = (uuid, place);
+        if let Some(recent) = self.recent_lanes.get_mut(slot) {
+            *recent = (uuid, place);
+        }
         place
     }
 

@@ -5,7 +5,7 @@ use perfetto_proto::field::packet;
 
 use super::record::{Record, Slot, What};
 use super::resolve::{Home, NO_ID, Resolver};
-use super::wire::Fields;
+use crate::protobuf::Fields;
 
 /// Most frames of a stack.
 const MOST_FRAMES: usize = 4_096;

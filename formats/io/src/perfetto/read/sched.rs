@@ -6,7 +6,7 @@ use perfetto_proto::field::packet;
 use super::clocks::{BOOTTIME, ClockKey, FARTHEST_NS};
 use super::record::Record;
 use super::resolve::Resolver;
-use super::wire::{Fields, varint};
+use crate::protobuf::{Fields, varint};
 
 /// A core goes over to another thread.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::clocks::{ClockKey, Clocks};
 use super::record::{Change, SequenceAt, Slot, Walked, flag};
 use super::store::Store;
-use super::wire::Fields;
+use crate::protobuf::Fields;
 
 /// Messages by id.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::record::Rare;
 use super::store::Store;
-use super::wire::Fields;
+use crate::protobuf::Fields;
 
 /// Longest chain of parents that is followed.
 const MOST_PARENTS: usize = 64;

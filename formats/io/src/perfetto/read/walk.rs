@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::bounds::frame;
 use super::record::{Change, ChangeAt, Compressed, InternedEntry, Rare, Record, Slot, Walked, What, flag};
-use super::wire::{Fields, Value};
+use crate::protobuf::{Field, Fields, Value, bytes_key, delimited, field, fixed64_key, varint, varint_key};
 
 /// Where a piece lies: its bytes, and the place of the first one in the source.
 #[derive(Clone, Copy)]
@@ -21,6 +21,9 @@ pub(super) struct Piece<'a> {
 /// Largest 32-bit id that is kept in a record.
 const MAX_IID: u64 = u32::MAX as u64 - 1;
 
+/// Sequences that are found without hashing.
+const RECENT: usize = 64;
+
 /// Walks all packets of `piece`. `records` is room to put records into.
 pub(super) fn walk(piece: Piece<'_>, mut records: Vec<Record>) -> Walked {
     records.clear();
@@ -28,7 +31,7 @@ pub(super) fn walk(piece: Piece<'_>, mut records: Vec<Record>) -> Walked {
         piece,
         out: Walked { records, ..Walked::default() },
         places: FxHashMap::default(),
-        last: (u32::MAX, 0),
+        recent: [(0, u32::MAX); RECENT],
         unknown: Vec::new(),
     };
     walker.out.records.reserve(piece.bytes.len() / 40);
@@ -45,7 +48,8 @@ struct Walker<'a> {
     out: Walked,
     /// Places of sequences by id.
     places: FxHashMap<u32, u32>,
-    last: (u32, u32),
+    /// Sequences that were met last, by the lowest bits of their ids: (id, place), `u32::MAX` for none.
+    recent: [(u32, u32); RECENT],
     /// (field, count, first offset) of data that is not used.
     unknown: Vec<(u32, u64, u64)>,
 }
@@ -61,6 +65,24 @@ struct PacketHead {
     is_cleared: bool,
     is_lossy: bool,
     is_first: bool,
+}
+
+/// Parts of a packet.
+struct Parts<'a> {
+    head: PacketHead,
+    data: Option<Data<'a>>,
+    /// Place in the piece, and content.
+    interned: Option<(usize, &'a [u8])>,
+    defaults: Option<(usize, &'a [u8])>,
+}
+
+/// What a track event holds beside what its record does.
+struct EventFields {
+    kind: u64,
+    /// Value of a counter.
+    value: Option<f64>,
+    /// Where the first field begins that [`Walked::details`] are about; of use where there is one.
+    details: usize,
 }
 
 /// Data of a packet.
@@ -86,63 +108,31 @@ impl<'a> Walker<'a> {
     }
 
     fn sequence(&mut self, id: u32) -> u32 {
-        if self.last.0 == id && !self.out.sequences.is_empty() {
-            return self.last.1;
+        let slot = id as usize % RECENT;
+        if let Some(&(known, place)) = self.recent.get(slot)
+            && known == id
+            && place != u32::MAX
+        {
+            return place;
         }
         let sequences = &mut self.out.sequences;
         let place = *self.places.entry(id).or_insert_with(|| {
             sequences.push(id);
             sequences.len() as u32 - 1
         });
-        self.last = (id, place);
+        if let Some(recent) = self.recent.get_mut(slot) {
+            *recent = (id, place);
+        }
         place
     }
 
     fn packet(&mut self, frame: usize, from: usize, to: usize) {
         let bytes = self.piece.bytes;
         let Some(content) = bytes.get(from..to) else { return };
-        let mut head = PacketHead::default();
-        let mut data: Option<Data<'a>> = None;
-        let (mut interned, mut defaults) = (None, None);
-        let mut fields = Fields::new(content);
-        // Not `by_ref`, which is not inlined: these two loops are where the time goes.
-        for field in fields.by_ref() {
-            match (field.number, field.value) {
-                (packet::TIMESTAMP, Value::Varint(time)) => {
-                    head.time = time;
-                    head.flags |= flag::TIME;
-                }
-                (packet::SEQUENCE_ID, Value::Varint(id)) => head.sequence = id as u32,
-                (packet::TRACK_EVENT, Value::Bytes(content)) => {
-                    data = Some(Data { field: packet::TRACK_EVENT, content, at: from + field.at });
-                }
-                (packet::SEQUENCE_FLAGS, Value::Varint(flags)) => head.sequence_flags = flags,
-                (packet::INTERNED_DATA, Value::Bytes(content)) => interned = Some((from + field.at, content)),
-                (packet::CLOCK_ID, Value::Varint(clock)) => {
-                    head.clock = clock as u32;
-                    head.flags |= flag::CLOCK;
-                }
-                (packet::DEFAULTS, Value::Bytes(content)) => defaults = Some((from + field.at, content.len())),
-                (packet::INCREMENTAL_STATE_CLEARED, Value::Varint(value)) => head.is_cleared = value != 0,
-                (packet::PREVIOUS_PACKET_DROPPED, Value::Varint(value)) => head.is_lossy = value != 0,
-                (packet::FIRST_PACKET_ON_SEQUENCE, Value::Varint(value)) => head.is_first = value != 0,
-                // Who wrote the packet: not shown.
-                (packet::TRUSTED_UID | packet::TRUSTED_PID | packet::MACHINE_ID, Value::Varint(_)) => {}
-                (packet::COMPRESSED | packet::COMPRESSED_ZSTD, Value::Bytes(content)) => {
-                    let at = from + field.at;
-                    let is_zstd = field.number == packet::COMPRESSED_ZSTD;
-                    self.compressed(Compressed { frame, end: to, from: at, to: at + content.len(), is_zstd });
-                }
-                (number, Value::Bytes(content)) => {
-                    data = Some(Data { field: number, content, at: from + field.at });
-                }
-                (number, _) => self.unknown(number, from),
-            }
-        }
-        if fields.is_broken() {
+        let Some(Parts { mut head, data, interned, defaults }) = self.parts(content, frame, from, to) else {
             self.warn(WarningKind::MalformedPacket, from, "");
             return;
-        }
+        };
         let at = from as u32;
         let sequence = self.sequence(head.sequence);
         let is_cleared = head.is_cleared || head.sequence_flags & 1 != 0;
@@ -161,7 +151,7 @@ impl<'a> Walker<'a> {
         if head.sequence_flags & 2 != 0 {
             head.flags |= flag::NEEDS_STATE;
         }
-        if let Some(message) = defaults.and_then(|(at, len)| self.loc(at, len)) {
+        if let Some(message) = defaults.and_then(|(at, content)| self.loc(at, content.len())) {
             self.change(sequence, at, Change::Defaults { message, place: 0 });
         }
         if let Some((interned_at, content)) = interned {
@@ -192,10 +182,77 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// Takes a packet apart; `None` where it is broken.
+    ///
+    /// This and [`track_event`](Self::track_event) are where the time goes: the fields that nearly every packet has
+    /// are told by their whole key, in one jump.
+    #[inline(always)]
+    fn parts(&mut self, content: &'a [u8], frame: usize, from: usize, to: usize) -> Option<Parts<'a>> {
+        const TIMESTAMP: u64 = varint_key(packet::TIMESTAMP);
+        const SEQUENCE_ID: u64 = varint_key(packet::SEQUENCE_ID);
+        const SEQUENCE_FLAGS: u64 = varint_key(packet::SEQUENCE_FLAGS);
+        const TRUSTED_UID: u64 = varint_key(packet::TRUSTED_UID);
+        const TRUSTED_PID: u64 = varint_key(packet::TRUSTED_PID);
+        const TRACK_EVENT: u64 = bytes_key(packet::TRACK_EVENT);
+        const INTERNED_DATA: u64 = bytes_key(packet::INTERNED_DATA);
+        let mut parts = Parts { head: PacketHead::default(), data: None, interned: None, defaults: None };
+        let head = &mut parts.head;
+        let mut at = 0;
+        while at < content.len() {
+            match varint(content, &mut at)? {
+                TIMESTAMP => {
+                    head.time = varint(content, &mut at)?;
+                    head.flags |= flag::TIME;
+                }
+                SEQUENCE_ID => head.sequence = varint(content, &mut at)? as u32,
+                TRACK_EVENT => {
+                    // Of several, the last counts.
+                    let event = delimited(content, &mut at)?;
+                    let event_at = from + at - event.len();
+                    parts.data = Some(Data { field: packet::TRACK_EVENT, content: event, at: event_at });
+                }
+                SEQUENCE_FLAGS => head.sequence_flags = varint(content, &mut at)?,
+                // Who wrote the packet: not shown.
+                TRUSTED_UID | TRUSTED_PID => {
+                    varint(content, &mut at)?;
+                }
+                INTERNED_DATA => {
+                    let data = delimited(content, &mut at)?;
+                    parts.interned = Some((from + at - data.len(), data));
+                }
+                key => {
+                    let field = field(content, key, &mut at)?;
+                    match (field.number, field.value) {
+                        (packet::CLOCK_ID, Value::Varint(clock)) => {
+                            head.clock = clock as u32;
+                            head.flags |= flag::CLOCK;
+                        }
+                        (packet::DEFAULTS, Value::Bytes(content)) => parts.defaults = Some((from + field.at, content)),
+                        (packet::INCREMENTAL_STATE_CLEARED, Value::Varint(value)) => head.is_cleared = value != 0,
+                        (packet::PREVIOUS_PACKET_DROPPED, Value::Varint(value)) => head.is_lossy = value != 0,
+                        (packet::FIRST_PACKET_ON_SEQUENCE, Value::Varint(value)) => head.is_first = value != 0,
+                        (packet::MACHINE_ID, Value::Varint(_)) => {}
+                        (packet::COMPRESSED | packet::COMPRESSED_ZSTD, Value::Bytes(content)) => {
+                            let at = from + field.at;
+                            let is_zstd = field.number == packet::COMPRESSED_ZSTD;
+                            self.compressed(Compressed { frame, end: to, from: at, to: at + content.len(), is_zstd });
+                        }
+                        (number, Value::Bytes(content)) => {
+                            parts.data = Some(Data { field: number, content, at: from + field.at });
+                        }
+                        (number, _) => self.unknown(number, from),
+                    }
+                }
+            }
+        }
+        Some(parts)
+    }
+
     fn change(&mut self, sequence: u32, at: u32, change: Change) {
         self.out.changes.push(ChangeAt { before: self.out.records.len() as u32, sequence, at, change });
     }
 
+    #[inline(always)]
     fn push(&mut self, record: Record, clock: u32) {
         if record.has(flag::CLOCK) {
             self.out.clocks.push((self.out.records.len() as u32, clock));
@@ -205,54 +262,10 @@ impl<'a> Walker<'a> {
 
     #[inline(always)]
     fn track_event(&mut self, mut record: Record, data: Data<'a>, clock: u32) {
-        let mut kind = 0;
-        let mut value = None;
-        let mut fields = Fields::new(data.content);
-        for field in fields.by_ref() {
-            match (field.number, field.value) {
-                (track_event::TYPE, Value::Varint(value)) => kind = value,
-                (track_event::TRACK_UUID, Value::Varint(uuid)) => {
-                    record.track = uuid;
-                    record.flags |= flag::TRACK;
-                }
-                (track_event::NAME_IID, Value::Varint(iid @ 0..=MAX_IID)) => record.name = iid as u32,
-                (track_event::CATEGORY_IIDS, Value::Varint(iid @ 1..=MAX_IID)) if record.category == 0 => {
-                    record.category = iid as u32;
-                }
-                (track_event::DEBUG_ANNOTATIONS, _) => record.flags |= flag::ARGS,
-                (track_event::COUNTER_VALUE, Value::Varint(whole)) => value = Some(whole as i64 as f64),
-                (track_event::DOUBLE_COUNTER_VALUE, Value::Fixed64(bits)) => value = Some(f64::from_bits(bits)),
-                (track_event::TIMESTAMP_DELTA_US, Value::Varint(delta)) => {
-                    record.time = delta;
-                    record.flags = record.flags & !flag::TIME | flag::DELTA | flag::MORE;
-                    self.out.has_deltas = true;
-                }
-                (track_event::TIMESTAMP_ABSOLUTE_US, Value::Varint(us)) => {
-                    let ns = (us as i64).checked_mul(1_000);
-                    // Too far away for ns: the resolver finds a time out of range.
-                    record.time = ns.unwrap_or(i64::MAX) as u64;
-                    record.flags = record.flags & !flag::TIME | flag::MONOTONIC | flag::MORE;
-                }
-                // Shown with the arguments.
-                (track_event::TASK_EXECUTION | track_event::LOG_MESSAGE, _)
-                | (track_event::SOURCE_LOCATION | track_event::SOURCE_LOCATION_IID, _)
-                | (track_event::CORRELATION_ID..=track_event::CORRELATION_ID_STR_IID, _) => {
-                    record.flags |= flag::ARGS;
-                }
-                (track_event::CATEGORIES, Value::Bytes(text)) => {
-                    record.flags |= flag::MORE;
-                    if text == super::super::FACTS_CATEGORY.as_bytes() {
-                        let packet = self.loc(record.at as usize, record.len as usize);
-                        self.out.facts.extend(packet);
-                    }
-                }
-                _ => record.flags |= flag::MORE,
-            }
-        }
-        if fields.is_broken() {
+        let Some(EventFields { kind, value, details }) = self.event_fields(&mut record, data.content) else {
             self.warn(WarningKind::MalformedPacket, record.at as usize, "its track event is broken");
             return;
-        }
+        };
         record.what = match kind {
             1 => What::Begin,
             2 => What::End,
@@ -269,7 +282,95 @@ impl<'a> Walker<'a> {
             let bits = value.to_bits();
             (record.name, record.category) = (bits as u32, (bits >> 32) as u32);
         }
+        if record.flags & flag::DETAILS != 0 {
+            self.out.details.push((data.at + details) as u32..(data.at + data.content.len()) as u32);
+        }
         self.push(record, clock);
+    }
+
+    /// Puts what a track event holds into its record, and gives the rest. `None` where it is broken.
+    #[inline(always)]
+    fn event_fields(&mut self, record: &mut Record, content: &'a [u8]) -> Option<EventFields> {
+        const TYPE: u64 = varint_key(track_event::TYPE);
+        const TRACK_UUID: u64 = varint_key(track_event::TRACK_UUID);
+        const NAME_IID: u64 = varint_key(track_event::NAME_IID);
+        const CATEGORY_IIDS: u64 = varint_key(track_event::CATEGORY_IIDS);
+        const DEBUG_ANNOTATIONS: u64 = bytes_key(track_event::DEBUG_ANNOTATIONS);
+        const COUNTER_VALUE: u64 = varint_key(track_event::COUNTER_VALUE);
+        const FLOW_IDS: u64 = fixed64_key(track_event::FLOW_IDS);
+        const TERMINATING_FLOW_IDS: u64 = fixed64_key(track_event::TERMINATING_FLOW_IDS);
+        let (mut kind, mut value, mut details) = (0, None, usize::MAX);
+        let mut at = 0;
+        while at < content.len() {
+            let from = at;
+            match varint(content, &mut at)? {
+                TYPE => kind = varint(content, &mut at)?,
+                TRACK_UUID => {
+                    record.track = varint(content, &mut at)?;
+                    record.flags |= flag::TRACK;
+                }
+                NAME_IID => match varint(content, &mut at)? {
+                    iid @ 0..=MAX_IID => record.name = iid as u32,
+                    _ => record.flags |= flag::MORE,
+                },
+                CATEGORY_IIDS => match varint(content, &mut at)? {
+                    iid @ 1..=MAX_IID if record.category == 0 => record.category = iid as u32,
+                    _ => record.flags |= flag::MORE,
+                },
+                DEBUG_ANNOTATIONS => {
+                    delimited(content, &mut at)?;
+                    record.flags |= flag::ARGS;
+                    details = details.min(from);
+                }
+                COUNTER_VALUE => value = Some(varint(content, &mut at)? as i64 as f64),
+                key @ (FLOW_IDS | TERMINATING_FLOW_IDS) => {
+                    field(content, key, &mut at)?;
+                    record.flags |= flag::FLOWS;
+                    details = details.min(from);
+                }
+                key => {
+                    let field = field(content, key, &mut at)?;
+                    self.rare_event_field(record, field, &mut value);
+                    if record.flags & flag::DETAILS != 0 {
+                        details = details.min(from);
+                    }
+                }
+            }
+        }
+        Some(EventFields { kind, value, details })
+    }
+
+    /// A field that few track events have.
+    fn rare_event_field(&mut self, record: &mut Record, field: Field<'a>, value: &mut Option<f64>) {
+        match (field.number, field.value) {
+            (track_event::DOUBLE_COUNTER_VALUE, Value::Fixed64(bits)) => *value = Some(f64::from_bits(bits)),
+            (track_event::TIMESTAMP_DELTA_US, Value::Varint(delta)) => {
+                record.time = delta;
+                record.flags = record.flags & !flag::TIME | flag::DELTA | flag::MORE;
+                self.out.has_deltas = true;
+            }
+            (track_event::TIMESTAMP_ABSOLUTE_US, Value::Varint(us)) => {
+                let ns = (us as i64).checked_mul(1_000);
+                // Too far away for ns: the resolver finds a time out of range.
+                record.time = ns.unwrap_or(i64::MAX) as u64;
+                record.flags = record.flags & !flag::TIME | flag::MONOTONIC | flag::MORE;
+            }
+            // Shown with the arguments.
+            (track_event::DEBUG_ANNOTATIONS | track_event::TASK_EXECUTION | track_event::LOG_MESSAGE, _)
+            | (track_event::SOURCE_LOCATION | track_event::SOURCE_LOCATION_IID, _)
+            | (track_event::CORRELATION_ID..=track_event::CORRELATION_ID_STR_IID, _) => record.flags |= flag::ARGS,
+            // The older forms, and packed ones.
+            (track_event::FLOW_IDS | track_event::TERMINATING_FLOW_IDS, _)
+            | (track_event::FLOW_IDS_OLD | track_event::TERMINATING_FLOW_IDS_OLD, _) => record.flags |= flag::FLOWS,
+            (track_event::CATEGORIES, Value::Bytes(text)) => {
+                record.flags |= flag::MORE;
+                if text == super::super::FACTS_CATEGORY.as_bytes() {
+                    let packet = self.loc(record.at as usize, record.len as usize);
+                    self.out.facts.extend(packet);
+                }
+            }
+            _ => record.flags |= flag::MORE,
+        }
     }
 
     /// Data that is no track event.

@@ -1,14 +1,14 @@
 //! The few arguments that analysis needs for every event, picked out while events are resolved.
 
-use perfetto_proto::field::{annotation, packet, track_event};
-use rustc_hash::FxHashMap;
+use perfetto_proto::field::{annotation, track_event};
 
 use super::args::Scope;
 use super::record::Slot;
-use super::wire::{Field, Fields};
+use crate::protobuf::{Field, Fields, field, varint, varint_key};
 
 /// What an annotation's name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum Key {
     /// Nothing that is wanted.
     Foreign,
@@ -41,6 +41,20 @@ pub(super) enum Key {
     Own,
 }
 
+impl Key {
+    /// Keys in all.
+    const COUNT: usize = Self::Own as usize + 1;
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// Whether the writer added the annotation for the reader.
+    const fn is_own(self) -> bool {
+        self as u8 >= Self::OwnKind as u8
+    }
+}
+
 fn key_of(name: &[u8]) -> Key {
     match name {
         b"bytes" => Key::Bytes,
@@ -67,7 +81,7 @@ fn key_of(name: &[u8]) -> Key {
         b"gapless.start" => Key::OwnStart,
         b"gapless.dur" => Key::OwnDur,
         // The event's own, with a prefix against confusion; and what the writer says about reading it.
-        b"gapless.error" => Key::Foreign,
+        b"gapless.error" | b"gapless.args" => Key::Foreign,
         other if other.starts_with(b"gapless.arg.") => Key::Foreign,
         other if other.starts_with(b"gapless.") => Key::Own,
         other if other.eq_ignore_ascii_case(b"correlation") => Key::Correlation,
@@ -76,25 +90,37 @@ fn key_of(name: &[u8]) -> Key {
     }
 }
 
-/// What ids of annotation names mean.
+/// What ids of annotation names mean, within one generation of a sequence.
 #[derive(Debug, Default)]
 pub(super) struct KeyCache {
-    /// By sequence and generation: by id, the key; `None` if not looked up yet.
-    of: FxHashMap<(u32, u32), Vec<Option<Key>>>,
+    /// By id; `None` if not looked up yet.
+    of: Vec<Option<Key>>,
 }
 
 impl KeyCache {
+    /// Forgets everything: ids mean something else from now on.
+    pub fn clear(&mut self) {
+        self.of.clear();
+    }
+
+    #[inline]
     fn key(&mut self, scope: &Scope<'_>, iid: u64) -> Key {
-        let look_up = || scope.text(Slot::AnnotationNames, iid).map_or(Key::Foreign, key_of);
-        let Some(index) = usize::try_from(iid).ok().filter(|&index| index < 1 << 16) else { return look_up() };
-        let keys = self.of.entry((scope.sequence, scope.generation)).or_default();
-        if keys.len() <= index {
-            keys.resize(index + 1, None);
+        let known = usize::try_from(iid).ok().and_then(|index| self.of.get(index).copied().flatten());
+        known.unwrap_or_else(|| self.look_up(scope, iid))
+    }
+
+    #[cold]
+    fn look_up(&mut self, scope: &Scope<'_>, iid: u64) -> Key {
+        let key = scope.text(Slot::AnnotationNames, iid).map_or(Key::Foreign, key_of);
+        if let Some(index) = usize::try_from(iid).ok().filter(|&index| index < 1 << 16) {
+            if self.of.len() <= index {
+                self.of.resize(index + 1, None);
+            }
+            if let Some(slot) = self.of.get_mut(index) {
+                *slot = Some(key);
+            }
         }
-        match keys.get_mut(index) {
-            Some(slot) => *slot.get_or_insert_with(look_up),
-            None => look_up(),
-        }
+        key
     }
 }
 
@@ -128,53 +154,34 @@ impl Number {
     }
 }
 
-/// Arguments that analysis needs.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Wanted<'a> {
-    pub correlation: Option<Number>,
-    pub external: Option<Number>,
-    pub bytes: Option<Number>,
-    pub device: Option<Number>,
-    pub stream: Option<Number>,
-    pub collective: Option<&'a [u8]>,
-    pub dtype: Option<&'a [u8]>,
-    pub group: Option<&'a [u8]>,
-    pub group_desc: Option<&'a [u8]>,
-    pub in_elems: Option<Number>,
-    pub out_elems: Option<Number>,
-    pub group_size: Option<Number>,
-    pub seq: Option<Number>,
-    pub allocated: Option<Number>,
-    pub reserved: Option<Number>,
-    pub device_type: Option<Number>,
-    pub device_id: Option<Number>,
-    pub own_kind: Option<&'a [u8]>,
-    pub own_correlation: Own<u64>,
-    pub own_external: Own<u64>,
-    pub own_bytes: Own<u64>,
-    /// The message of the annotation.
-    pub own_collective: Option<&'a [u8]>,
-    pub own_weight: Option<u64>,
-    pub own_start: Option<i64>,
-    pub own_dur: Option<i64>,
-    /// Whether there are arguments of the event's own.
-    pub has_foreign: bool,
-}
-
 /// A value of an annotation, as far as it is wanted.
 #[derive(Clone, Copy)]
 enum Found<'a> {
-    Number(i128),
+    UInt(u64),
+    Int(i64),
     Bool,
     Text(&'a [u8]),
     Other,
 }
 
+/// Arguments that analysis needs, and flows. Used again event after event: of a value that is not set, nothing is
+/// written.
+pub(super) struct Wanted<'a> {
+    /// Bits of the keys that the event has.
+    set: u32,
+    /// By key. The last of several arguments of one name counts.
+    values: [Found<'a>; Key::COUNT],
+    /// Whether there are arguments of the event's own.
+    pub has_foreign: bool,
+    /// Flows that the event is a point of: (id, whether it terminates).
+    pub flows: Vec<(u64, bool)>,
+}
+
 fn found<'a>(scope: &Scope<'a>, field: &Field<'a>) -> Option<Found<'a>> {
     Some(match field.number {
         annotation::BOOL_VALUE => Found::Bool,
-        annotation::UINT_VALUE => Found::Number(i128::from(field.uint()?)),
-        annotation::INT_VALUE => Found::Number(i128::from(field.int()?)),
+        annotation::UINT_VALUE => Found::UInt(field.uint()?),
+        annotation::INT_VALUE => Found::Int(field.int()?),
         annotation::STRING_VALUE => Found::Text(field.bytes()?),
         annotation::STRING_VALUE_IID => Found::Text(scope.text(Slot::StringValues, field.uint()?)?),
         annotation::DOUBLE_VALUE | annotation::POINTER_VALUE | annotation::LEGACY_JSON_VALUE => Found::Other,
@@ -182,43 +189,57 @@ fn found<'a>(scope: &Scope<'a>, field: &Field<'a>) -> Option<Found<'a>> {
     })
 }
 
-fn number(found: Found<'_>) -> Option<Number> {
-    match found {
-        Found::Number(value) => Some(Number { value, is_text: false }),
-        Found::Text(text) => {
-            let value = std::str::from_utf8(text).ok()?.parse().ok()?;
-            Some(Number { value, is_text: true })
-        }
-        Found::Bool | Found::Other => None,
-    }
-}
-
-fn own(found: Found<'_>) -> Own<u64> {
-    match found {
-        Found::Bool => Own::Nothing,
-        Found::Number(value) => u64::try_from(value).map_or(Own::Absent, Own::Is),
-        Found::Text(_) | Found::Other => Own::Absent,
+impl Default for Wanted<'_> {
+    fn default() -> Self {
+        Self { set: 0, values: [Found::Other; Key::COUNT], has_foreign: false, flows: Vec::new() }
     }
 }
 
 impl<'a> Wanted<'a> {
-    /// Picks from the track event in the packet `content`. `scope` is that of the packet.
-    pub fn pick(scope: &Scope<'a>, keys: &mut KeyCache, content: &'a [u8]) -> Self {
-        let mut wanted = Self::default();
-        for field in Fields::new(content).filter(|field| field.number == packet::TRACK_EVENT) {
-            for field in Fields::new(field.bytes().unwrap_or_default()) {
-                if field.number == track_event::DEBUG_ANNOTATIONS
-                    && let Some(message) = field.bytes()
-                {
-                    wanted.annotation(scope, keys, message);
+    /// Takes what these fields of a track event hold; what was taken before is forgotten. `scope` is that of its
+    /// packet.
+    pub fn take(&mut self, scope: &Scope<'a>, keys: &mut KeyCache, fields: &'a [u8]) {
+        (self.set, self.has_foreign) = (0, false);
+        self.flows.clear();
+        for field in Fields::new(fields) {
+            match field.number {
+                track_event::DEBUG_ANNOTATIONS => {
+                    if let Some(message) = field.bytes() {
+                        self.annotation(scope, keys, message);
+                    }
                 }
+                track_event::FLOW_IDS => field.each_fixed64(|id| self.flows.push((id, false))),
+                track_event::FLOW_IDS_OLD => field.each_varint(|id| self.flows.push((id, false))),
+                track_event::TERMINATING_FLOW_IDS => field.each_fixed64(|id| self.flows.push((id, true))),
+                track_event::TERMINATING_FLOW_IDS_OLD => field.each_varint(|id| self.flows.push((id, true))),
+                _ => {}
             }
         }
-        wanted
     }
 
     #[inline]
     fn annotation(&mut self, scope: &Scope<'a>, keys: &mut KeyCache, message: &'a [u8]) {
+        // As nearly all writers write it: the id of the name, then the value.
+        let mut at = 0;
+        if varint(message, &mut at) == Some(varint_key(annotation::NAME_IID))
+            && let Some(iid) = varint(message, &mut at)
+        {
+            match keys.key(scope, iid) {
+                Key::Foreign => return self.has_foreign = true,
+                Key::OwnCollective => {}
+                key => {
+                    let value = varint(message, &mut at).and_then(|key| field(message, key, &mut at));
+                    if let Some(value) = value.filter(|_| at == message.len()) {
+                        return self.set(key, found(scope, &value).unwrap_or(Found::Other));
+                    }
+                }
+            }
+        }
+        self.any_annotation(scope, keys, message);
+    }
+
+    #[cold]
+    fn any_annotation(&mut self, scope: &Scope<'a>, keys: &mut KeyCache, message: &'a [u8]) {
         let mut key = Key::Foreign;
         let mut has_name = false;
         let mut value = Found::Other;
@@ -235,60 +256,76 @@ impl<'a> Wanted<'a> {
                 }
             }
         }
-        let text = match value {
+        if key == Key::OwnCollective {
+            value = Found::Text(message);
+        }
+        self.set(key, value);
+    }
+
+    #[inline]
+    fn set(&mut self, key: Key, value: Found<'a>) {
+        self.has_foreign |= !key.is_own();
+        if let Some(slot) = self.values.get_mut(key as usize) {
+            *slot = value;
+        }
+        self.set |= key.bit();
+    }
+
+    #[inline]
+    fn get(&self, key: Key) -> Option<Found<'a>> {
+        if self.set & key.bit() == 0 {
+            return None;
+        }
+        self.values.get(key as usize).copied()
+    }
+
+    /// The number of this name; texts of digits are numbers, too.
+    #[inline]
+    pub fn number(&self, key: Key) -> Option<Number> {
+        match self.get(key)? {
+            Found::UInt(value) => Some(Number { value: i128::from(value), is_text: false }),
+            Found::Int(value) => Some(Number { value: i128::from(value), is_text: false }),
+            Found::Text(text) => {
+                let value = std::str::from_utf8(text).ok()?.parse().ok()?;
+                Some(Number { value, is_text: true })
+            }
+            Found::Bool | Found::Other => None,
+        }
+    }
+
+    /// The same as an unsigned number.
+    #[inline]
+    pub fn unsigned(&self, key: Key) -> Option<u64> {
+        self.number(key).and_then(Number::unsigned)
+    }
+
+    /// A number that is no text, as a signed one.
+    #[inline]
+    pub fn signed(&self, key: Key) -> Option<i64> {
+        match self.get(key)? {
+            Found::UInt(value) => i64::try_from(value).ok(),
+            Found::Int(value) => Some(value),
+            Found::Bool | Found::Text(_) | Found::Other => None,
+        }
+    }
+
+    /// The text of this name; of a collective that the writer describes, the message of the annotation.
+    #[inline]
+    pub fn text(&self, key: Key) -> Option<&'a [u8]> {
+        match self.get(key)? {
             Found::Text(text) => Some(text),
             _ => None,
-        };
-        let signed = match value {
-            Found::Number(value) => i64::try_from(value).ok(),
-            _ => None,
-        };
-        let is_own = matches!(
-            key,
-            Key::OwnKind
-                | Key::OwnCorrelation
-                | Key::OwnExternal
-                | Key::OwnBytes
-                | Key::OwnCollective
-                | Key::OwnWeight
-                | Key::OwnStart
-                | Key::OwnDur
-                | Key::Own
-        );
-        self.has_foreign |= !is_own;
-        // The last of several arguments of one name counts.
-        match key {
-            Key::Foreign | Key::Own => {}
-            Key::Correlation => self.correlation = number(value),
-            Key::External => self.external = number(value),
-            Key::Bytes => self.bytes = number(value),
-            Key::Device => self.device = number(value),
-            Key::Stream => self.stream = number(value),
-            Key::Collective => self.collective = text,
-            Key::Dtype => self.dtype = text,
-            Key::Group => self.group = text,
-            Key::GroupDesc => self.group_desc = text,
-            Key::InElems => self.in_elems = number(value),
-            Key::OutElems => self.out_elems = number(value),
-            Key::GroupSize => self.group_size = number(value),
-            Key::Seq => self.seq = number(value),
-            Key::Allocated => self.allocated = number(value),
-            Key::Reserved => self.reserved = number(value),
-            Key::DeviceType => self.device_type = number(value),
-            Key::DeviceId => self.device_id = number(value),
-            Key::OwnKind => self.own_kind = text,
-            Key::OwnCorrelation => self.own_correlation = own(value),
-            Key::OwnExternal => self.own_external = own(value),
-            Key::OwnBytes => self.own_bytes = own(value),
-            Key::OwnCollective => self.own_collective = Some(message),
-            Key::OwnWeight => {
-                self.own_weight = match own(value) {
-                    Own::Is(weight) => Some(weight),
-                    Own::Absent | Own::Nothing => None,
-                };
-            }
-            Key::OwnStart => self.own_start = signed,
-            Key::OwnDur => self.own_dur = signed,
+        }
+    }
+
+    /// A value that joins events, where the writer says it.
+    #[inline]
+    pub fn own(&self, key: Key) -> Own<u64> {
+        match self.get(key) {
+            Some(Found::Bool) => Own::Nothing,
+            Some(Found::UInt(value)) => Own::Is(value),
+            Some(Found::Int(value)) => u64::try_from(value).map_or(Own::Absent, Own::Is),
+            Some(Found::Text(_) | Found::Other) | None => Own::Absent,
         }
     }
 }
