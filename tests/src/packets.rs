@@ -57,7 +57,7 @@ pub fn write(mut out: impl Write, packets: u64) -> io::Result<Written> {
         let (Some(depth), Some(told)) = (open.get_mut(thread as usize), told.get_mut(thread as usize)) else {
             continue;
         };
-        let begins = *depth == 0 || (*depth < DEPTH && (dice >> 8) % 2 == 0);
+        let begins = *depth == 0 || (*depth < DEPTH && (dice >> 8).is_multiple_of(2));
         let kind = match (dice >> 12) % 32 {
             0 => 4,
             1 => 3,

@@ -1,7 +1,7 @@
 //! `gapless record` with real jobs: what they print and return, what is recorded, and what happens when either side is
 //! killed.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod common;
 

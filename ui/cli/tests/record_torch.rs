@@ -1,7 +1,7 @@
 //! `gapless record` with a real PyTorch. Its install is large, so these tests run where `tests/python/setup-torch.sh` was
 //! run before (`./check-torch` does both), and say so elsewhere.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod common;
 
