@@ -212,6 +212,18 @@ pub fn files_below(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> 
     Ok(found)
 }
 
+/// The JSON traces in `folder`, plain or compressed with gzip, by name.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn json_traces_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries: Vec<std::fs::DirEntry> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    let is_json = |path: &PathBuf| [".json", ".json.gz"].iter().any(|end| path.to_string_lossy().ends_with(end));
+    let mut files: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(is_json).collect();
+    files.sort();
+    Ok(files)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,16 +245,4 @@ mod tests {
         check("1e3", None);
         check("\"5\"", None);
     }
-}
-
-/// The JSON traces in `folder`, plain or compressed with gzip, by name.
-///
-/// # Errors
-/// If the folder cannot be read.
-pub fn json_traces_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries: Vec<std::fs::DirEntry> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
-    let is_json = |path: &PathBuf| [".json", ".json.gz"].iter().any(|end| path.to_string_lossy().ends_with(end));
-    let mut files: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(is_json).collect();
-    files.sort();
-    Ok(files)
 }
