@@ -122,7 +122,10 @@ fn communicators_without_names_are_told_apart_by_causality() {
         assert_eq!(found.len(), happened.len(), "seed {seed}");
         for instance in found {
             let ranks: Vec<u32> = instance.members.iter().map(|member| member.rank.0).collect();
-            assert!(ranks.len() == 2 && ranks[0].is_multiple_of(2) && ranks[1] == ranks[0] + 1, "seed {seed}: {ranks:?}");
+            assert!(
+                ranks.len() == 2 && ranks[0].is_multiple_of(2) && ranks[1] == ranks[0] + 1,
+                "seed {seed}: {ranks:?}"
+            );
         }
     }
 }
