@@ -30,6 +30,12 @@ pub enum RecordError {
         /// What the system says.
         reason: io::Error,
     },
+    /// There is no such process to attach to.
+    #[error("there is no process {pid} on this machine")]
+    NoProcess {
+        /// Its id.
+        pid: u32,
+    },
     /// The system refused something else.
     #[error("{what}: {reason}")]
     System {

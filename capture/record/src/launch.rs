@@ -137,6 +137,45 @@ pub fn record(
     Ok(Outcome { status, manifest, folder })
 }
 
+/// Records a job that runs already, as far as that is possible from outside: what the attachments see. Ends when the
+/// process ends, after `duration`, or by a signal; the job goes on.
+///
+/// # Errors
+/// There is no such process, or the folders cannot be made.
+pub fn attach(
+    pid: u32,
+    options: SessionOptions,
+    duration: Option<Duration>,
+    attach: impl FnOnce(&mut Session) -> Vec<Box<dyn Attachment>>,
+) -> Result<(Manifest, PathBuf), RecordError> {
+    let Some((_, start_time)) = crate::procfs::state(pid) else {
+        return Err(RecordError::NoProcess { pid });
+    };
+    let signals = Signals::take().map_err(|reason| RecordError::System { what: "cannot watch signals", reason })?;
+    let mut session = Session::start(options)?;
+    let mut attachments = attach(&mut session);
+    let started = Instant::now();
+    loop {
+        let is_asked = std::iter::from_fn(|| signals.next())
+            .any(|signal| matches!(signal.number, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT));
+        let is_over = duration.is_some_and(|duration| started.elapsed() >= duration);
+        if is_asked || is_over || !crate::procfs::is_running(pid, start_time) {
+            break;
+        }
+        let wait = session.poll();
+        for attachment in &mut attachments {
+            attachment.poll(&mut session, pid);
+        }
+        signals.wait(wait.as_millis().max(1) as i32);
+    }
+    for attachment in &mut attachments {
+        attachment.finish(&mut session);
+    }
+    let folder = session.folder().to_owned();
+    let manifest = session.finish(None).unwrap_or_else(|_| Manifest::read(&folder).unwrap_or_default());
+    Ok((manifest, folder))
+}
+
 fn watch(
     options: &LaunchOptions,
     session: &mut Session,

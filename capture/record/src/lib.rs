@@ -32,6 +32,6 @@ pub mod signals;
 pub mod trigger;
 
 pub use error::RecordError;
-pub use launch::{LaunchOptions, Outcome, record};
+pub use launch::{LaunchOptions, Outcome, attach, record};
 pub use manifest::Manifest;
 pub use session::{Session, SessionOptions};

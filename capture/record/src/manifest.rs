@@ -46,6 +46,10 @@ pub struct Manifest {
     pub recorder: Recorder,
     /// Processes that were recorded, in the order in which they appeared.
     pub processes: Vec<Process>,
+    /// Stacks that were taken from outside.
+    pub stacks: u64,
+    /// Times that a thread got a core or gave it up.
+    pub switches: u64,
     /// What could not be recorded, in words.
     pub notices: Vec<String>,
 }

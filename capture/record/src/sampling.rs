@@ -135,6 +135,8 @@ impl Sampling {
             }
             part.out.clear();
         }
+        let sum = |of: fn(&SampleEncoder) -> u64| self.parts.values().map(|part| of(&part.encoder)).sum();
+        session.set_sampled(sum(|encoder| encoder.samples), sum(|encoder| encoder.switches));
     }
 }
 

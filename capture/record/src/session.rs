@@ -156,6 +156,12 @@ impl Session {
         }
     }
 
+    /// Counts stacks and switches that were taken from outside.
+    pub fn set_sampled(&mut self, stacks: u64, switches: u64) {
+        self.manifest.stacks = stacks;
+        self.manifest.switches = switches;
+    }
+
     /// What could not be recorded so far.
     pub fn notices(&self) -> &[String] {
         &self.manifest.notices

@@ -92,6 +92,15 @@ Examples:
 The job runs as it would alone: same output, same signals, same exit code. The folder holds one
 Perfetto trace per process and manifest.json; `gapless open FOLDER` shows it, also while it grows.";
 
+#[cfg(all(target_os = "linux", feature = "sampling"))]
+const ATTACH_EXAMPLES: &str = "\
+Examples:
+  gapless attach 4711 --duration 10s
+  gapless attach 4711 --sample 499 -o run42
+
+Ctrl-C ends the recording; the job goes on. What needs something inside the job (operators, steps,
+NVTX, MPI) takes `gapless record`.";
+
 #[cfg(target_os = "linux")]
 const CTL_EXAMPLES: &str = "\
 Examples:
@@ -155,6 +164,10 @@ pub enum Command {
     #[cfg(target_os = "linux")]
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArgs),
+    /// Record stacks and scheduling of a job that runs already, from outside
+    #[cfg(all(target_os = "linux", feature = "sampling"))]
+    #[command(after_help = ATTACH_EXAMPLES)]
+    Attach(AttachArgs),
     /// Steer recordings that run: start, stop, dump, mark, detail windows
     #[cfg(target_os = "linux")]
     #[command(after_help = CTL_EXAMPLES)]
@@ -495,6 +508,32 @@ pub struct RecordArgs {
     /// Leave out what detail windows need (variables of Kineto's on-demand protocol)
     #[arg(long, conflicts_with = "detail_steps", help_heading = "What")]
     pub no_detail: bool,
+    /// No summary at the end
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[cfg(all(target_os = "linux", feature = "sampling"))]
+#[derive(Clone, Debug, Args)]
+pub struct AttachArgs {
+    /// A process of the job; its children are recorded too
+    #[arg(value_name = "PID")]
+    pub pid: u32,
+    /// Folder for the recording, new or empty [default: gapless-recordings/JOB-DATE]
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// Stop after so long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Stacks a second
+    #[arg(long, value_name = "HZ", default_value_t = 99, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub sample: u32,
+    /// Native stacks of Python processes, instead of Python stacks
+    #[arg(long)]
+    pub sample_native: bool,
+    /// Most disk that the recording may take: 20GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "100GiB")]
+    pub disk_budget: u64,
     /// No summary at the end
     #[arg(short, long)]
     pub quiet: bool,

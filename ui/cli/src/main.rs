@@ -53,6 +53,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         #[cfg(target_os = "linux")]
         Command::Record(args) => commands::record::run(&args),
+        #[cfg(all(target_os = "linux", feature = "sampling"))]
+        Command::Attach(args) => commands::record::attach(&args),
         #[cfg(target_os = "linux")]
         Command::Ctl(args) => commands::ctl::run(&args),
         #[cfg(target_os = "linux")]

@@ -1,7 +1,9 @@
 //! `gapless record`: runs a job unchanged and leaves a folder with its timelines.
 
+#[cfg(feature = "sampling")]
+use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gapless_record::attach::Control;
 use gapless_record::folder::default_name;
@@ -9,9 +11,11 @@ use gapless_record::launch::{Attachment, exit_like, find_inject};
 #[cfg(feature = "sampling")]
 use gapless_record::sampling::{Sampling, SamplingOptions};
 use gapless_record::trigger::StepWindow;
-use gapless_record::{LaunchOptions, Outcome, RecordError, SessionOptions};
+use gapless_record::{LaunchOptions, Manifest, RecordError, SessionOptions};
 use gapless_trace::thousands;
 
+#[cfg(feature = "sampling")]
+use crate::args::AttachArgs;
 use crate::args::RecordArgs;
 use crate::failure::BadInput;
 use crate::output::styles;
@@ -33,14 +37,16 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<()> {
     })
     .map_err(refused)?;
     if !args.quiet {
-        summary(&outcome);
+        summary(&outcome.manifest, &outcome.folder);
     }
     exit_like(outcome.status)
 }
 
 fn refused(error: RecordError) -> anyhow::Error {
     match error {
-        error @ (RecordError::Folder { .. } | RecordError::Start { .. }) => BadInput::new(error.to_string()).into(),
+        error @ (RecordError::Folder { .. } | RecordError::Start { .. } | RecordError::NoProcess { .. }) => {
+            BadInput::new(error.to_string()).into()
+        }
         error => error.into(),
     }
 }
@@ -73,15 +79,45 @@ fn launch_options(args: &RecordArgs) -> anyhow::Result<LaunchOptions> {
     })
 }
 
+/// Records a job that runs already.
+#[cfg(feature = "sampling")]
+pub fn attach(args: &AttachArgs) -> anyhow::Result<()> {
+    let command: Vec<OsString> = std::fs::read(format!("/proc/{}/cmdline", args.pid))
+        .unwrap_or_default()
+        .split(|&byte| byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| OsString::from(String::from_utf8_lossy(word).into_owned()))
+        .collect();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let options = SessionOptions {
+        folder: args.output.clone().unwrap_or_else(|| default_name(&command, now.as_secs())),
+        command,
+        flight_seconds: None,
+        disk_bytes: args.disk_budget,
+        steps: 0..u64::MAX,
+        starts_on: true,
+    };
+    let duration = args.duration.map(|duration| std::time::Duration::from_nanos(duration.0.max(0) as u64));
+    let (manifest, folder) = gapless_record::attach(args.pid, options, duration, |session| {
+        let sampling =
+            SamplingOptions { frequency_hz: args.sample, native: args.sample_native, unwind_stack_bytes: None };
+        vec![Box::new(Sampling::new(session, sampling)) as Box<dyn Attachment>]
+    })
+    .map_err(refused)?;
+    if !args.quiet {
+        summary(&manifest, &folder);
+    }
+    Ok(())
+}
+
 /// A few lines on stderr, after all that the job printed.
-fn summary(outcome: &Outcome) {
-    let manifest = &outcome.manifest;
+fn summary(manifest: &Manifest, folder: &Path) {
     let events: u64 = manifest.processes.iter().map(|process| process.events).sum();
     let bytes: u64 = manifest.processes.iter().map(|process| process.bytes).sum();
     let lost: u64 = manifest.processes.iter().map(|process| process.lost.events()).sum();
     let seconds = manifest.end_unix_ns.unwrap_or(manifest.start_unix_ns).saturating_sub(manifest.start_unix_ns);
     let (bold, warn) = (styles::STRONG, styles::WARN);
-    let folder = outcome.folder.display();
+    let folder = folder.display();
     let mut stderr = anstream::stderr().lock();
     let processes = manifest.processes.len();
     let plural = if processes == 1 { "" } else { "es" };
@@ -103,7 +139,10 @@ fn summary(outcome: &Outcome) {
     for notice in &manifest.notices {
         let _ = writeln!(stderr, "{warn}note:{warn:#} {}", clean(notice));
     }
-    if processes == 0 {
+    if manifest.stacks + manifest.switches > 0 {
+        let (stacks, switches) = (thousands(manifest.stacks), thousands(manifest.switches));
+        let _ = writeln!(stderr, "  from outside: {stacks} stacks, {switches} switches between threads");
+    } else if processes == 0 {
         let _ = writeln!(
             stderr,
             "{warn}note:{warn:#} nothing in the job called NVTX, ITT, MPI or the Python hook; `gapless doctor -- COMMAND` says why"
