@@ -487,9 +487,10 @@ pub struct RecordArgs {
     /// Leave the Python hook out: no steps, data waits, collections, collectives from PyTorch
     #[arg(long, help_heading = "What")]
     pub no_python: bool,
-    /// Record MPI and gloo calls, by preloading the library
-    #[arg(long, help_heading = "What")]
-    pub preload: bool,
+    /// Record MPI and gloo calls, by preloading the library; auto does so under mpirun, mpiexec, srun and torchrun
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Preload::Auto, num_args = 0..=1,
+          default_missing_value = "always", require_equals = true, help_heading = "What")]
+    pub preload: Preload,
     /// Most disk that the recording may take: 20GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "100GiB", help_heading = "Limits")]
     pub disk_budget: u64,
@@ -511,6 +512,34 @@ pub struct RecordArgs {
     /// No summary at the end
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// When the library is preloaded.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preload {
+    Auto,
+    Always,
+    Never,
+}
+
+#[cfg(target_os = "linux")]
+impl Preload {
+    /// Whether to preload for this job. Shells and small tools of a job need not pay for it, so it takes a launcher of
+    /// ranks among the first words.
+    pub fn is_on(self, command: &[std::ffi::OsString]) -> bool {
+        const LAUNCHERS: [&str; 7] =
+            ["mpirun", "mpiexec", "orterun", "srun", "torchrun", "torch.distributed.run", "torch.distributed.launch"];
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => command.iter().take(4).any(|word| {
+                let word = std::path::Path::new(word).file_name().unwrap_or_default().to_string_lossy().into_owned();
+                // mpiexec.openmpi, mpirun.mpich, and the like.
+                LAUNCHERS.iter().any(|launcher| word == *launcher || word.starts_with(&format!("{launcher}.")))
+            }),
+        }
+    }
 }
 
 #[cfg(all(target_os = "linux", feature = "sampling"))]
@@ -704,6 +733,26 @@ mod tests {
         assert_eq!(parse_range(".."), range(None, None));
         for wrong in ["", "5ms", "5..6", "6ms..5ms", "5ms..5ms", "1.2.3s..", "5parsecs..", "-1s..", "1e3s..", "..0s"] {
             assert!(parse_range(wrong).is_err(), "{wrong:?} must be refused");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn launchers_of_ranks_are_told() {
+        let is_on = |words: &str| {
+            let words: Vec<std::ffi::OsString> = words.split(' ').map(Into::into).collect();
+            Preload::Auto.is_on(&words)
+        };
+        for words in [
+            "/usr/bin/mpirun -n 4 ./a",
+            "mpiexec.openmpi -n 2 x",
+            "torchrun train.py",
+            "python -m torch.distributed.run x",
+        ] {
+            assert!(is_on(words), "{words}");
+        }
+        for words in ["python train.py", "./mpirunner", "bash run.sh mpirun x y mpirun"] {
+            assert_eq!(is_on(words), words.contains(" mpirun x"), "{words}");
         }
     }
 
