@@ -1,0 +1,237 @@
+//! Latencies of a rank, as quantiles of what its recording shows.
+
+use gapless_trace::{RankId, StrId, Trace};
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use super::anchors::Call;
+use super::device::{Before, Stream, Work};
+
+/// From a call to the start of its work on an idle stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ApiLatency {
+    /// Number of the device, in the order in which the rank's streams name them.
+    pub device: u32,
+    /// Name of the call.
+    pub api: String,
+    /// The latency, in ns.
+    pub latency_ns: i64,
+    /// Launches on an idle stream that it comes from.
+    pub samples: u64,
+}
+
+/// Constants of one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceConstants {
+    /// Latency of calls with too few samples of their own, in ns.
+    pub launch_ns: i64,
+    /// Gap between two pieces of work that wait in one stream, in ns.
+    pub gap_ns: i64,
+    /// The same within one graph launch, in ns.
+    pub graph_gap_ns: i64,
+    /// Launches on an idle stream that `launch_ns` comes from.
+    pub launch_samples: u64,
+    /// Gaps that `gap_ns` comes from.
+    pub gap_samples: u64,
+}
+
+/// Constants of one rank.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RankConstants {
+    /// The rank.
+    #[serde(serialize_with = "crate::ids::rank")]
+    pub rank: RankId,
+    /// Its devices, in the order in which its streams name them.
+    pub devices: Vec<DeviceConstants>,
+    /// Launch latencies by device and call, where there are at least five samples.
+    pub launches: Vec<ApiLatency>,
+    /// From the end of work to the return of the call that waits for it, in ns.
+    pub return_ns: i64,
+    /// From the end of work on one stream to the start of work on another that waits for it, in ns.
+    pub event_ns: i64,
+}
+
+/// Launch latency without samples: typical of CUDA devices (5.5–14 µs measured).
+const DEFAULT_LAUNCH_NS: i64 = 8_000;
+/// Bounds of the launch latency: faster than hardware, or slower than a queue that was not idle after all.
+const LAUNCH_BOUNDS_NS: (i64, i64) = (2_000, 60_000);
+const DEFAULT_GAP_NS: i64 = 1_000;
+const GAP_BOUNDS_NS: (i64, i64) = (0, 5_000);
+/// Gaps outside of this are no gaps of a full queue.
+const GAP_SAMPLE_NS: (i64, i64) = (-5_000, 20_000);
+/// Work counts as queued when it was launched this long before its predecessor ended.
+const QUEUED_NS: i64 = 10_000;
+const DEFAULT_RETURN_NS: i64 = 5_000;
+const RETURN_BOUNDS_NS: (i64, i64) = (1_000, 20_000);
+pub(super) const DEFAULT_EVENT_NS: i64 = 2_000;
+const EVENT_BOUNDS_NS: (i64, i64) = (0, 5_000);
+/// Samples needed for a constant of one API.
+const MIN_SAMPLES: usize = 5;
+
+/// The value below which the share `percent` lies, without interpolation; sorts.
+fn quantile(values: &mut [i64], percent: usize) -> Option<i64> {
+    values.sort_unstable();
+    values.get(values.len().saturating_sub(1) * percent / 100).copied()
+}
+
+/// What the edges of one rank look up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lookup {
+    devices: Vec<DeviceConstants>,
+    by_api: FxHashMap<(u32, StrId), (i64, u64)>,
+    pub return_ns: i64,
+    pub event_ns: i64,
+    /// Of each stream the place of its device.
+    pub device_of_stream: Vec<u32>,
+    /// Cost of blocking calls that need not wait.
+    call_cost: FxHashMap<StrId, i64>,
+}
+
+/// Cost of a blocking call that does not wait, without samples, and its bounds.
+const DEFAULT_CALL_NS: i64 = 2_000;
+const CALL_BOUNDS_NS: (i64, i64) = (1_000, 20_000);
+
+impl Lookup {
+    pub fn new(streams: &[Stream], work: &[Work], before: &[Before], calls: &[Call], learn: &dyn Fn(i64) -> bool) -> Self {
+        let mut devices = Vec::new();
+        let device_of_stream: Vec<u32> = streams
+            .iter()
+            .map(|stream| {
+                let known = devices.iter().position(|&device| device == stream.device);
+                known.unwrap_or_else(|| {
+                    devices.push(stream.device);
+                    devices.len() - 1
+                }) as u32
+            })
+            .collect();
+        let mut launch: FxHashMap<(u32, StrId), Vec<i64>> = FxHashMap::default();
+        let mut all: Vec<(Vec<i64>, Vec<i64>, Vec<i64>)> = vec![Default::default(); devices.len()];
+        for (stream, &device) in streams.iter().zip(&device_of_stream) {
+            let Some(own) = work.get(stream.work.clone()) else { continue };
+            let Some(before) = before.get(stream.work.clone()) else { continue };
+            let Some(samples) = all.get_mut(device as usize) else { continue };
+            for (piece, before) in own.iter().zip(before) {
+                if !learn(piece.submitted) {
+                    continue;
+                }
+                let last = before.ended.and_then(|place| own.get(place));
+                let call = calls.get(piece.call as usize);
+                let is_same_launch = last.is_some_and(|last| last.call == piece.call && call.is_some());
+                let gap = last.map(|last| piece.start.saturating_sub(last.end));
+                let gap = gap.filter(|&gap| gap >= GAP_SAMPLE_NS.0 && gap < GAP_SAMPLE_NS.1);
+                if is_same_launch {
+                    if before.beside.is_none() {
+                        samples.2.extend(gap);
+                    }
+                    continue;
+                }
+                let Some(call) = call else { continue };
+                match last {
+                    Some(last) if call.start <= last.end => {
+                        if call.start.saturating_add(QUEUED_NS) < last.end && before.beside.is_none() {
+                            samples.1.extend(gap);
+                        }
+                    }
+                    _ if before.beside.is_none() => {
+                        let latency = piece.start.saturating_sub(call.start);
+                        samples.0.push(latency);
+                        launch.entry((device, call.name)).or_default().push(latency);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let devices = all
+            .into_iter()
+            .map(|(mut launch, mut gap, mut graph_gap)| {
+                let launch_ns = (launch.len() >= MIN_SAMPLES).then(|| quantile(&mut launch, 25)).flatten();
+                let gap_ns = quantile(&mut gap, 50).map_or(DEFAULT_GAP_NS, |gap| gap.clamp(GAP_BOUNDS_NS.0, GAP_BOUNDS_NS.1));
+                DeviceConstants {
+                    launch_ns: launch_ns.unwrap_or(DEFAULT_LAUNCH_NS).clamp(LAUNCH_BOUNDS_NS.0, LAUNCH_BOUNDS_NS.1),
+                    gap_ns,
+                    graph_gap_ns: quantile(&mut graph_gap, 50).map_or(gap_ns.min(1_000), |gap| gap.clamp(0, GAP_BOUNDS_NS.1)),
+                    launch_samples: launch.len() as u64,
+                    gap_samples: gap.len() as u64,
+                }
+            })
+            .collect();
+        let enough = launch.into_iter().filter(|(_, samples)| samples.len() >= MIN_SAMPLES);
+        let by_api = enough
+            .filter_map(|(key, mut samples)| {
+                let latency = quantile(&mut samples, 25)?.clamp(LAUNCH_BOUNDS_NS.0, LAUNCH_BOUNDS_NS.1);
+                Some((key, (latency, samples.len() as u64)))
+            })
+            .collect();
+        Self {
+            devices,
+            by_api,
+            return_ns: DEFAULT_RETURN_NS,
+            event_ns: DEFAULT_EVENT_NS,
+            device_of_stream,
+            call_cost: FxHashMap::default(),
+        }
+    }
+
+    /// From the returns of calls that waited: end of the call less end of what it waited for.
+    pub fn learn_returns(&mut self, samples: &mut [i64]) {
+        if samples.len() >= MIN_SAMPLES
+            && let Some(value) = quantile(samples, 10)
+        {
+            self.return_ns = value.clamp(RETURN_BOUNDS_NS.0, RETURN_BOUNDS_NS.1);
+        }
+    }
+
+    /// From waits that were the last thing to hold work back: its start less the end of what it waited for.
+    pub fn learn_events(&mut self, samples: &mut [i64]) {
+        if samples.len() >= MIN_SAMPLES
+            && let Some(value) = quantile(samples, 50)
+        {
+            self.event_ns = value.clamp(EVENT_BOUNDS_NS.0, EVENT_BOUNDS_NS.1);
+        }
+    }
+
+    /// From calls that had nothing to wait for.
+    pub fn learn_costs(&mut self, samples: FxHashMap<StrId, Vec<i64>>) {
+        for (name, mut samples) in samples {
+            if let Some(value) = quantile(&mut samples, 50) {
+                self.call_cost.insert(name, value.clamp(CALL_BOUNDS_NS.0, CALL_BOUNDS_NS.1));
+            }
+        }
+    }
+
+    pub fn call_cost(&self, name: StrId) -> i64 {
+        self.call_cost.get(&name).copied().unwrap_or(DEFAULT_CALL_NS)
+    }
+
+    pub fn device(&self, stream: u32) -> DeviceConstants {
+        let device = self.device_of_stream.get(stream as usize).and_then(|&device| self.devices.get(device as usize));
+        device.copied().unwrap_or(DeviceConstants {
+            launch_ns: DEFAULT_LAUNCH_NS,
+            gap_ns: DEFAULT_GAP_NS,
+            graph_gap_ns: DEFAULT_GAP_NS,
+            launch_samples: 0,
+            gap_samples: 0,
+        })
+    }
+
+    pub fn launch(&self, stream: u32, api: StrId) -> i64 {
+        let device = self.device_of_stream.get(stream as usize).copied().unwrap_or(0);
+        self.by_api.get(&(device, api)).map_or_else(|| self.device(stream).launch_ns, |entry| entry.0)
+    }
+
+    pub fn report(&self, trace: &Trace, rank: RankId) -> RankConstants {
+        let mut launches: Vec<ApiLatency> = self
+            .by_api
+            .iter()
+            .map(|(&(device, api), &(latency_ns, samples))| ApiLatency {
+                device,
+                api: trace.text(api).to_owned(),
+                latency_ns,
+                samples,
+            })
+            .collect();
+        launches.sort_by(|a, b| (a.device, &a.api).cmp(&(b.device, &b.api)));
+        let (return_ns, event_ns) = (self.return_ns, self.event_ns);
+        RankConstants { rank, devices: self.devices.clone(), launches, return_ns, event_ns }
+    }
+}
