@@ -91,9 +91,9 @@ pub(crate) fn build(shared: &Shared<'_>, rank: RankId, steps: &[StepMark]) -> Ra
     let rows = this.read_streams(rank, &call_of_event);
     this.before = this.streams.iter().flat_map(|stream| device::predecessors(this.own(stream))).collect();
     let learn = this.learnable();
-    this.lookup = Lookup::new(&this.streams, &this.work, &this.before, &this.calls, &learn);
+    this.lookup = Lookup::new(&this.streams, &this.work, &this.before, &this.calls, shared.options, &learn);
     this.waits =
-        sync::resolve(shared.trace, &this.streams, &this.work, &mut this.calls, &rows, &mut this.lookup);
+        sync::resolve(shared.trace, &this.streams, &this.work, &mut this.calls, &rows, shared.options, &mut this.lookup);
     this.mark_steps(steps);
     this.mark_collectives(rank);
     let linked = this.linked_threads(rank);
@@ -449,15 +449,11 @@ impl Builder<'_> {
             self.raw.edge(call.node, Point::Start, work.node, latency, EdgeKind::Launch, Evidence::Exact);
         }
         let before = self.before.get(place).copied().unwrap_or_default();
-        let constants = self.lookup.device(work.stream);
         let at = |offset: Option<usize>| offset.and_then(|offset| self.work.get(range.start + offset)).copied();
         if let Some(last) = at(before.ended).filter(|last| last.last != NONE) {
             let same_launch = work.call != NONE && last.call == work.call;
-            let (kind, gap) = if same_launch {
-                (EdgeKind::GraphOrder, constants.graph_gap_ns)
-            } else {
-                (EdgeKind::StreamOrder, constants.gap_ns)
-            };
+            let kind = if same_launch { EdgeKind::GraphOrder } else { EdgeKind::StreamOrder };
+            let gap = self.lookup.gap(work.stream, work.name, same_launch);
             // The recording shows the overlap of this very pair.
             let between = work.start.saturating_sub(last.end);
             self.raw.edge(last.last, Point::End, work.node, if between < 0 { between } else { gap }, kind, Evidence::Exact);

@@ -11,7 +11,7 @@ use super::anchors::Call;
 use super::api::Api;
 use super::constants::Lookup;
 use super::device::{Stream, Work};
-use super::{Evidence, NodeKind};
+use super::{Evidence, GraphOptions, NodeKind};
 
 /// Work or a marker on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +129,7 @@ pub(crate) fn resolve(
     work: &[Work],
     calls: &mut [Call],
     rows: &[(usize, EventId)],
+    limits: &GraphOptions,
     lookup: &mut Lookup,
 ) -> Waits {
     let mut by_end: Vec<u32> = (0..work.len() as u32).collect();
@@ -185,7 +186,7 @@ pub(crate) fn resolve(
             waits.blocking.push(Blocking { call: place, targets, evidence });
         }
     }
-    lookup.learn_returns(&mut returns);
+    lookup.learn_returns(&mut returns, limits);
     lookup.learn_costs(costs);
     for call in calls.iter_mut() {
         if call.blocks.is_some() {
