@@ -63,8 +63,9 @@ const DEFAULT_LAUNCH_NS: i64 = 8_000;
 const LAUNCH_BOUNDS_NS: (i64, i64) = (2_000, 60_000);
 const DEFAULT_GAP_NS: i64 = 1_000;
 const GAP_BOUNDS_NS: (i64, i64) = (0, 15_000);
-/// Work counts as queued when it was launched this long before its predecessor ended.
-const QUEUED_NS: i64 = 10_000;
+/// Work counts as queued when it was launched this long before its predecessor ended: surely if the latency of any
+/// launch has passed by then (18–40 µs on ROCm), and in want of such samples if that of most has.
+const QUEUED_NS: (i64, i64) = (40_000, 10_000);
 const DEFAULT_RETURN_NS: i64 = 5_000;
 const RETURN_BOUNDS_NS: (i64, i64) = (1_000, 20_000);
 const DEFAULT_EVENT_NS: i64 = 2_000;
@@ -86,13 +87,59 @@ fn quantile(values: &mut [i64], percent: usize) -> Option<i64> {
     values.get(values.len().saturating_sub(1) * percent / 100).copied()
 }
 
+/// Device, name, whether within a graph launch, whether other streams worked.
+type GapKey = (u32, StrId, bool, bool);
+
+/// For each piece of work whether work of another stream ran when it began.
+fn beside_others(streams: &[Stream], work: &[Work]) -> Vec<bool> {
+    let mut by_start: Vec<u32> = (0..work.len() as u32).collect();
+    by_start.sort_unstable_by_key(|&place| work.get(place as usize).map(|work| (work.start, work.event)));
+    let mut until = vec![i64::MIN; streams.len()];
+    let mut found = vec![false; work.len()];
+    for place in by_start {
+        let Some(piece) = work.get(place as usize) else { continue };
+        let others = until.iter().enumerate().filter(|(stream, _)| *stream != piece.stream as usize);
+        let beside = others.into_iter().any(|(_, until)| *until > piece.start);
+        if let Some(slot) = found.get_mut(place as usize) {
+            *slot = beside;
+        }
+        if let Some(until) = until.get_mut(piece.stream as usize) {
+            *until = piece.end.max(*until);
+        }
+    }
+    found
+}
+
+/// Gaps before work that waited in a queue.
+#[derive(Clone, Debug, Default)]
+struct Gaps {
+    sure: Vec<i64>,
+    all: Vec<i64>,
+}
+
+impl Gaps {
+    fn add(&mut self, gap: i64, surely: bool) {
+        self.all.push(gap);
+        if surely {
+            self.sure.push(gap);
+        }
+    }
+
+    fn centre(&mut self, limits: &GraphOptions) -> Option<i64> {
+        let samples = if self.sure.len() >= MIN_SAMPLES { &mut self.sure } else { &mut self.all };
+        centre(samples, 50, limits.device_limit_ns)
+    }
+}
+
 /// What the edges of one rank look up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lookup {
     devices: Vec<DeviceConstants>,
     by_api: FxHashMap<(u32, StrId), (i64, u64)>,
-    /// Gaps before kernels of one name, within a graph launch or not.
-    by_kernel: FxHashMap<(u32, StrId, bool), i64>,
+    /// Gaps before kernels of one name.
+    by_kernel: FxHashMap<GapKey, i64>,
+    /// Of each piece of work whether another stream worked when it began: gaps are longer then.
+    beside_others: Vec<bool>,
     pub return_ns: i64,
     pub event_ns: i64,
     /// Of each stream the place of its device.
@@ -119,13 +166,15 @@ impl Lookup {
             })
             .collect();
         let mut launch: FxHashMap<(u32, StrId), Vec<i64>> = FxHashMap::default();
-        let mut gaps: FxHashMap<(u32, StrId, bool), Vec<i64>> = FxHashMap::default();
-        let mut all: Vec<(Vec<i64>, Vec<i64>, Vec<i64>)> = vec![Default::default(); devices.len()];
+        let beside_others = beside_others(streams, work);
+        let mut gaps: FxHashMap<GapKey, Gaps> = FxHashMap::default();
+        let mut all: Vec<(Vec<i64>, Gaps, Gaps)> = vec![Default::default(); devices.len()];
         for (stream, &device) in streams.iter().zip(&device_of_stream) {
             let Some(own) = work.get(stream.work.clone()) else { continue };
             let Some(before) = before.get(stream.work.clone()) else { continue };
             let Some(samples) = all.get_mut(device as usize) else { continue };
-            for (piece, before) in own.iter().zip(before) {
+            let own_beside = beside_others.get(stream.work.clone()).unwrap_or_default();
+            for ((piece, before), &beside) in own.iter().zip(before).zip(own_beside) {
                 if !learn(piece.submitted) {
                     continue;
                 }
@@ -137,18 +186,19 @@ impl Lookup {
                 let gap = gap.filter(|&gap| gap >= 0 && gap < limits.device_limit_ns);
                 if is_same_launch {
                     if let Some(gap) = gap.filter(|_| before.beside.is_none()) {
-                        samples.2.push(gap);
-                        gaps.entry((device, piece.name, true)).or_default().push(gap);
+                        samples.2.add(gap, true);
+                        gaps.entry((device, piece.name, true, beside)).or_default().add(gap, true);
                     }
                     continue;
                 }
                 let Some(call) = call else { continue };
                 match last {
                     Some(last) if call.start <= last.end => {
-                        if call.start.saturating_add(QUEUED_NS) < last.end && before.beside.is_none() {
+                        if call.start.saturating_add(QUEUED_NS.1) < last.end && before.beside.is_none() {
                             if let Some(gap) = gap {
-                                samples.1.push(gap);
-                                gaps.entry((device, piece.name, false)).or_default().push(gap);
+                                let surely = call.start.saturating_add(QUEUED_NS.0) < last.end;
+                                samples.1.add(gap, surely);
+                                gaps.entry((device, piece.name, false, beside)).or_default().add(gap, surely);
                             }
                         }
                     }
@@ -166,14 +216,14 @@ impl Lookup {
             .map(|(mut launch, mut gap, mut graph_gap)| {
                 let launch_ns = (launch.len() >= MIN_SAMPLES).then(|| centre(&mut launch, 25, limits.device_limit_ns)).flatten();
                 let clamped = |gap: i64| gap.clamp(GAP_BOUNDS_NS.0, GAP_BOUNDS_NS.1);
-                let gap_ns = centre(&mut gap, 50, limits.device_limit_ns).map_or(DEFAULT_GAP_NS, clamped);
-                let graph_gap = centre(&mut graph_gap, 50, limits.device_limit_ns);
+                let gap_ns = gap.centre(limits).map_or(DEFAULT_GAP_NS, clamped);
+                let graph_gap = graph_gap.centre(limits);
                 DeviceConstants {
                     launch_ns: launch_ns.unwrap_or(DEFAULT_LAUNCH_NS).clamp(LAUNCH_BOUNDS_NS.0, LAUNCH_BOUNDS_NS.1),
                     gap_ns,
                     graph_gap_ns: graph_gap.map_or(gap_ns.min(1_000), clamped),
                     launch_samples: launch.len() as u64,
-                    gap_samples: gap.len() as u64,
+                    gap_samples: gap.all.len() as u64,
                 }
             })
             .collect();
@@ -184,14 +234,15 @@ impl Lookup {
                 Some((key, (latency, samples.len() as u64)))
             })
             .collect();
-        let enough = gaps.into_iter().filter(|(_, samples)| samples.len() >= MIN_SAMPLES);
+        let enough = gaps.into_iter().filter(|(_, samples)| samples.all.len() >= MIN_SAMPLES);
         let by_kernel = enough.filter_map(|(key, mut samples)| {
-            Some((key, centre(&mut samples, 50, limits.device_limit_ns)?.clamp(GAP_BOUNDS_NS.0, GAP_BOUNDS_NS.1)))
+            Some((key, samples.centre(limits)?.clamp(GAP_BOUNDS_NS.0, GAP_BOUNDS_NS.1)))
         });
         Self {
             devices,
             by_api,
             by_kernel: by_kernel.collect(),
+            beside_others,
             return_ns: DEFAULT_RETURN_NS,
             event_ns: DEFAULT_EVENT_NS,
             device_of_stream,
@@ -242,11 +293,12 @@ impl Lookup {
     }
 
     /// The gap before work of this name on a full stream.
-    pub fn gap(&self, stream: u32, name: StrId, in_graph: bool) -> i64 {
-        let device = self.device_of_stream.get(stream as usize).copied().unwrap_or(0);
-        let constants = self.device(stream);
+    pub fn gap(&self, place: usize, work: &Work, in_graph: bool) -> i64 {
+        let device = self.device_of_stream.get(work.stream as usize).copied().unwrap_or(0);
+        let constants = self.device(work.stream);
+        let beside = self.beside_others.get(place).copied().unwrap_or_default();
         let usual = if in_graph { constants.graph_gap_ns } else { constants.gap_ns };
-        self.by_kernel.get(&(device, name, in_graph)).copied().unwrap_or(usual)
+        self.by_kernel.get(&(device, work.name, in_graph, beside)).copied().unwrap_or(usual)
     }
 
     pub fn launch(&self, stream: u32, api: StrId) -> i64 {

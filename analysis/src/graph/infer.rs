@@ -47,7 +47,7 @@ pub(super) fn waits(builder: &mut Builder<'_>) {
                 continue;
             }
             let launched = call.start.saturating_add(builder.lookup.launch(piece.stream, call.name));
-            let gap = builder.lookup.gap(piece.stream, piece.name, false);
+            let gap = builder.lookup.gap(place, piece, false);
             let freed = last.map_or(i64::MIN, |last| last.end.saturating_add(gap));
             if piece.start.saturating_sub(launched.max(freed)) < limit {
                 continue;

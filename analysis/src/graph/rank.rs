@@ -453,7 +453,7 @@ impl Builder<'_> {
         if let Some(last) = at(before.ended).filter(|last| last.last != NONE) {
             let same_launch = work.call != NONE && last.call == work.call;
             let kind = if same_launch { EdgeKind::GraphOrder } else { EdgeKind::StreamOrder };
-            let gap = self.lookup.gap(work.stream, work.name, same_launch);
+            let gap = self.lookup.gap(place, &work, same_launch);
             // The recording shows the overlap of this very pair.
             let between = work.start.saturating_sub(last.end);
             self.raw.edge(last.last, Point::End, work.node, if between < 0 { between } else { gap }, kind, Evidence::Exact);
