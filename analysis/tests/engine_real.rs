@@ -7,10 +7,11 @@
 
 use std::path::{Path, PathBuf};
 
-use gapless_analysis::graph::{CollectiveInstance, Graph, GraphInput, GraphOptions, Member};
+use gapless_analysis::graph::{Graph, GraphInput, GraphOptions};
 use gapless_analysis::replay::{Mode, Scenario, replay};
+use gapless_analysis::{ClockAlignment, match_collectives};
 use gapless_formats::{OpenOptions, Silent, open};
-use gapless_trace::{Trace, TrackKind};
+use gapless_trace::Trace;
 
 fn shared() -> Option<PathBuf> {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -53,37 +54,6 @@ fn all(folder: &Path) -> Vec<(String, Vec<PathBuf>)> {
     found
 }
 
-/// Communication kernels matched by their order on each rank: enough for one group over all ranks.
-fn by_order(trace: &Trace) -> Vec<CollectiveInstance> {
-    let mut found: Vec<CollectiveInstance> = Vec::new();
-    if trace.ranks().len() < 3 {
-        return found;
-    }
-    for (rank, _) in trace.rank_ids() {
-        let streams = trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::Stream);
-        let events = streams.flat_map(|(_, track)| track.event_ids()).map(|id| trace.event(id));
-        let mut own: Vec<_> = events.filter(|event| event.kind.is_communication()).collect();
-        own.sort_by_key(|event| event.start);
-        for (place, event) in own.into_iter().enumerate() {
-            let name = trace.text(event.name).to_owned();
-            let member = Member { rank, event: event.id, start: event.start, end: event.end() };
-            match found.get_mut(place) {
-                Some(instance) => instance.members.push(member),
-                None => found.push(CollectiveInstance {
-                    group: String::new(),
-                    sequence: None,
-                    name,
-                    bytes: None,
-                    members: vec![member],
-                    expected_size: None,
-                    edge: false,
-                }),
-            }
-        }
-    }
-    found
-}
-
 fn percentile(values: &mut [i64], percent: usize) -> i64 {
     values.sort_unstable();
     values.get(values.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
@@ -96,8 +66,9 @@ fn identity_is_exact_on_every_trace() {
     for (name, paths) in all(&folder) {
         let trace = read(&paths);
         let begun = std::time::Instant::now();
-        let collectives = by_order(&trace);
-        let input = GraphInput { collectives: &collectives, ..GraphInput::plain() };
+        let clocks = ClockAlignment::new(&trace);
+        let collectives = match_collectives(&trace, &clocks);
+        let input = GraphInput { clocks: &clocks, collectives: &collectives };
         let graph = Graph::new(&trace, &input, &GraphOptions::default());
         let built = begun.elapsed();
         let identity = replay(&Scenario::new(&graph, Mode::Identity));

@@ -1,31 +1,23 @@
 //! From a trace to its graph: ranks in parallel, then collectives, then one order for all.
 
-use gapless_trace::{EventId, RankId, Trace};
+use gapless_trace::{EventId, RankId, Span, Timestamp, Trace};
 use rayon::prelude::*;
 
 use super::anchors::Regions;
 use super::api::Apis;
 use super::assemble::{Raw, assemble};
-use super::collective::{CollectiveInstance, Joined, join};
+use super::collective::{Joined, join};
 use super::rank::{self, RankGraph, Shared, StepMark};
 use super::{Graph, GraphOptions, GraphStep};
-use crate::steps;
+use crate::{ClockAlignment, CollectiveInstance, steps};
 
 /// What a graph is built from, beside the trace.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct GraphInput<'a> {
-    /// Puts a time of a rank on the common clock: rank, time in ns, whether it is a time of a device.
-    pub clock: &'a (dyn Fn(RankId, i64, bool) -> i64 + Sync),
-    /// Collectives over the ranks.
+    /// Puts the times of all ranks on one clock.
+    pub clocks: &'a ClockAlignment,
+    /// Collectives over the ranks, on that clock.
     pub collectives: &'a [CollectiveInstance],
-}
-
-impl GraphInput<'static> {
-    /// All ranks on one clock, and no collectives matched.
-    #[must_use]
-    pub fn plain() -> Self {
-        Self { clock: &|_, at, _| at, collectives: &[] }
-    }
 }
 
 impl Graph {
@@ -35,8 +27,9 @@ impl Graph {
         let (apis, regions) = (Apis::new(trace), Regions::new(trace));
         let members = members(input.collectives);
         let (mut step_list, marks) = steps_of_ranks(trace, input);
+        let clock = |rank: RankId, at: i64, on_device: bool| input.time(rank, at, on_device);
         let shared =
-            Shared { trace, apis: &apis, regions: &regions, options, members: &members, clock: input.clock };
+            Shared { trace, apis: &apis, regions: &regions, options, members: &members, clock: &clock };
         let ranks: Vec<(RankId, Vec<StepMark>)> =
             trace.rank_ids().map(|(id, _)| id).zip(marks).collect();
         let parts: Vec<RankGraph> =
@@ -83,6 +76,14 @@ impl Graph {
     }
 }
 
+impl GraphInput<'_> {
+    /// A time of a rank's host or device in ns, on the common clock.
+    pub(crate) fn time(&self, rank: RankId, at: i64, on_device: bool) -> i64 {
+        let at = Timestamp(at);
+        self.clocks.span_on(rank, Span { start: at, end: at }, on_device).start.nanos()
+    }
+}
+
 /// Events that take part in a collective with several members in the recording.
 fn members(collectives: &[CollectiveInstance]) -> Vec<(EventId, u32)> {
     let several = collectives.iter().enumerate().filter(|(_, instance)| instance.members.len() > 1);
@@ -122,8 +123,8 @@ fn steps_of_ranks(trace: &Trace, input: &GraphInput<'_>) -> (Vec<GraphStep>, Vec
         for (place, step) in own.iter().enumerate() {
             let Ok(index) = keys.binary_search(&key(place, step)) else { continue };
             let on_device = step.event.is_none();
-            let start = (input.clock)(rank, step.start, on_device);
-            let end = (input.clock)(rank, step.end, on_device);
+            let start = input.time(rank, step.start, on_device);
+            let end = input.time(rank, step.end, on_device);
             if let Some(entry) = list.get_mut(index) {
                 if entry.name.is_empty() {
                     entry.name.clone_from(&step.name);

@@ -1,43 +1,11 @@
 //! Collectives: a member's transfer begins when all members have arrived.
 
-use gapless_trace::{EventId, RankId, StrId, Timestamp, Trace};
+use gapless_trace::{EventId, StrId, Trace};
 use rustc_hash::FxHashMap;
 
 use super::assemble::{Raw, RawNode};
 use super::device::Work;
 use super::{EdgeKind, Evidence, NONE, NodeKind, Point};
-
-/// One member of a collective. Times are on the common clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its rank.
-    pub rank: RankId,
-    /// The device event, or the host event of a CPU backend.
-    pub event: EventId,
-    /// When it began.
-    pub start: Timestamp,
-    /// When it ended.
-    pub end: Timestamp,
-}
-
-/// One collective over its member ranks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CollectiveInstance {
-    /// Its process group; may be empty.
-    pub group: String,
-    /// Its sequence number in the group, where known.
-    pub sequence: Option<u64>,
-    /// What it does, as the file has it.
-    pub name: String,
-    /// Its bytes, where known.
-    pub bytes: Option<u64>,
-    /// One per member rank, in rank order.
-    pub members: Vec<Member>,
-    /// How many ranks the group has, where known.
-    pub expected_size: Option<u32>,
-    /// First or last of its group in the trace.
-    pub edge: bool,
-}
 
 /// Where a member of a collective is in the raw graph.
 #[derive(Clone, Copy, Debug)]

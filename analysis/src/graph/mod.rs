@@ -35,7 +35,6 @@ mod rank;
 mod sync;
 
 pub use build::GraphInput;
-pub use collective::{CollectiveInstance, Member};
 pub use constants::{ApiLatency, DeviceConstants, RankConstants};
 pub use kinds::{EdgeKind, Evidence, NodeKind};
 

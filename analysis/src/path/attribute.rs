@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::walk::{CriticalPath, Segment};
-use crate::graph::Graph;
+use crate::graph::{Graph, GraphInput};
 
 /// Time of one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -129,15 +129,15 @@ impl Sums {
 
 struct Attributor<'a> {
     trace: &'a Trace,
-    clock: &'a (dyn Fn(RankId, i64, bool) -> i64 + Sync),
+    input: GraphInput<'a>,
     profiles: FxHashMap<(TrackId, Sense), Profile>,
 }
 
 impl Attributor<'_> {
     fn profile(&mut self, rank: RankId, track: TrackId, sense: Sense) -> &Profile {
-        let (trace, clock) = (self.trace, self.clock);
+        let (trace, input) = (self.trace, self.input);
         self.profiles.entry((track, sense)).or_insert_with(|| {
-            profile(trace, track, sense, &|at| clock(rank, at, false))
+            profile(trace, track, sense, &|at| input.time(rank, at, false))
         })
     }
 
@@ -172,15 +172,15 @@ impl Attributor<'_> {
     }
 }
 
-/// Attributes the time of `path`. `clock` is the one that the graph was built with.
+/// Attributes the time of `path`. `trace` and `input` are what the graph was built from.
 #[must_use]
 pub fn attribute(
     trace: &Trace,
     graph: &Graph,
     path: &CriticalPath,
-    clock: &(dyn Fn(RankId, i64, bool) -> i64 + Sync),
+    input: &GraphInput<'_>,
 ) -> Attribution {
-    let mut this = Attributor { trace, clock, profiles: FxHashMap::default() };
+    let mut this = Attributor { trace, input: *input, profiles: FxHashMap::default() };
     let mut sums: [Sums; 5] = Default::default();
     let mut kernels = Sums::default();
     for segment in &path.segments {
@@ -194,7 +194,7 @@ pub fn attribute(
                     this.split(rank, track, sense, (segment.start_ns, segment.end_ns), sums);
                 }
                 Some((rank, track, Some(at))) => {
-                    let name = this.at(rank, track, sense, clock(rank, at, false));
+                    let name = this.at(rank, track, sense, input.time(rank, at, false));
                     sums.add(name, segment.duration_ns());
                 }
                 None => sums.add(None, segment.duration_ns()),
