@@ -342,8 +342,11 @@ impl Trust {
         let errors: Vec<f64> = self.steps.iter().map(|step| step.error.abs()).collect();
         if let Some(typical) = median(errors.clone()) {
             let worst = errors.iter().copied().fold(0.0, f64::max);
-            let text =
-                format!("The model is off by {} in the median step and {} in the worst.", percent(typical), percent(worst));
+            let text = format!(
+                "The model is off by {} in the median step and {} in the worst.",
+                percent(typical),
+                percent(worst)
+            );
             // One odd step must not condemn the rest, but it counts.
             let grade = Grade::up_to(typical, 0.01, 0.03).max(Grade::up_to(worst, 0.03, f64::INFINITY));
             add(Check::Steps, grade, typical, text);
@@ -357,7 +360,8 @@ impl Trust {
             let text = format!("Device work moves by {} of the recording in the median.", percent(middle));
             add(Check::PlacementMedian, Grade::up_to(middle, 0.001, 0.01), middle, text);
             let far = self.placement_p95_ns as f64 / length;
-            let text = format!("One in twenty pieces of device work moves by more than {} of the recording.", percent(far));
+            let text =
+                format!("One in twenty pieces of device work moves by more than {} of the recording.", percent(far));
             add(Check::PlacementP95, Grade::up_to(far, 0.01, 0.05), far, text);
         }
         let explained = self.explained;

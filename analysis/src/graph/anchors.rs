@@ -40,11 +40,9 @@ impl Call {
     }
 }
 
-/// What happens at a point of a thread beside calls.
+/// What happens at a point of a thread beside calls, in the order of what happens at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PointKind {
-    /// From here to the next point the thread only waits.
-    Idle,
     /// A stretch of another kind ends.
     RegionEnd,
     /// A step ends: its place in the marks.
@@ -65,6 +63,8 @@ pub(crate) enum PointKind {
     RegionBegin(NodeKind),
     /// The thread hands work over and waits.
     Released(u32),
+    /// From here to the next point the thread only waits. Last of all that happens at a time.
+    Idle,
 }
 
 /// One thread of a rank.
@@ -222,6 +222,7 @@ pub(crate) fn build_thread(raw: &mut Raw, thread: &mut Thread, calls: &mut [Call
     let mut tile = Tile { raw, place: thread.place, last: NONE, cursor: i64::MIN, region: Vec::new(), idle: false };
     // Host time before the first call and after the last is part of the thread.
     let first = thread.busy.first().map(|busy| busy.0);
+    let first = first.into_iter().chain(thread.points.first().map(|point| point.0)).min();
     let last = thread.busy.last().map(|busy| busy.1);
     if let Some(first) = first {
         tile.cursor = first;

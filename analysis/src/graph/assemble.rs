@@ -175,8 +175,7 @@ fn settle_contradictions(raw: &mut Raw, report: &mut [EdgeReport]) {
     for place in 0..raw.edges.len() {
         let Some(&edge) = raw.edges.get(place) else { break };
         let (Some(from), Some(to)) = (raw.point_time(edge.source), raw.nodes.get(edge.to as usize)) else { continue };
-        let source_is_virtual =
-            raw.nodes.get((edge.source >> 1) as usize).is_some_and(|node| node.kind.is_virtual());
+        let source_is_virtual = raw.nodes.get((edge.source >> 1) as usize).is_some_and(|node| node.kind.is_virtual());
         let between = to.start.saturating_sub(from);
         // A negative lag says that the overlap is known.
         let least = i64::from(edge.lag).min(0);

@@ -28,10 +28,8 @@ impl Graph {
         let members = members(input.collectives);
         let (mut step_list, marks) = steps_of_ranks(trace, input);
         let clock = |rank: RankId, at: i64, on_device: bool| input.time(rank, at, on_device);
-        let shared =
-            Shared { trace, apis: &apis, regions: &regions, options, members: &members, clock: &clock };
-        let ranks: Vec<(RankId, Vec<StepMark>)> =
-            trace.rank_ids().map(|(id, _)| id).zip(marks).collect();
+        let shared = Shared { trace, apis: &apis, regions: &regions, options, members: &members, clock: &clock };
+        let ranks: Vec<(RankId, Vec<StepMark>)> = trace.rank_ids().map(|(id, _)| id).zip(marks).collect();
         let parts: Vec<RankGraph> =
             ranks.into_par_iter().map(|(rank, marks)| rank::build(&shared, rank, &marks)).collect();
         let mut raw = Raw::default();
@@ -97,8 +95,13 @@ fn members(collectives: &[CollectiveInstance]) -> Vec<(EventId, u32)> {
 
 /// Steps over all ranks, by number where all marks have one, else by place; and the marks of each rank.
 fn steps_of_ranks(trace: &Trace, input: &GraphInput<'_>) -> (Vec<GraphStep>, Vec<Vec<StepMark>>) {
-    let of_ranks: Vec<Vec<steps::StepWindow>> =
-        trace.rank_ids().map(|(rank, _)| rank).collect::<Vec<_>>().into_par_iter().map(|rank| steps::windows(trace, rank)).collect();
+    let of_ranks: Vec<Vec<steps::StepWindow>> = trace
+        .rank_ids()
+        .map(|(rank, _)| rank)
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(|rank| steps::windows(trace, rank))
+        .collect();
     let numbered = of_ranks.iter().flatten().all(|step| step.number.is_some());
     let key = |place: usize, step: &steps::StepWindow| if numbered { step.number } else { Some(place as u64) };
     let mut keys: Vec<Option<u64>> =

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::GraphOptions;
 use super::anchors::Call;
+use super::api::Api;
 use super::device::{Before, Stream, Work};
 
 /// From a call to the start of its work on an idle stream.
@@ -77,7 +78,8 @@ const MIN_SAMPLES: usize = 5;
 fn centre(values: &mut [i64], percent: usize, reach: i64) -> Option<i64> {
     let base = quantile(values, percent)?;
     let near = |value: &i64| value.saturating_sub(base).saturating_abs() < reach;
-    let (sum, count) = values.iter().filter(|value| near(value)).fold((0_i64, 0_i64), |(s, n), v| (s.saturating_add(*v), n + 1));
+    let (sum, count) =
+        values.iter().filter(|value| near(value)).fold((0_i64, 0_i64), |(s, n), v| (s.saturating_add(*v), n + 1));
     Some((sum + count / 2) / count.max(1))
 }
 
@@ -153,7 +155,14 @@ const DEFAULT_CALL_NS: i64 = 2_000;
 const CALL_BOUNDS_NS: (i64, i64) = (1_000, 20_000);
 
 impl Lookup {
-    pub fn new(streams: &[Stream], work: &[Work], before: &[Before], calls: &[Call], limits: &GraphOptions, learn: &dyn Fn(i64) -> bool) -> Self {
+    pub fn new(
+        streams: &[Stream],
+        work: &[Work],
+        before: &[Before],
+        calls: &[Call],
+        limits: &GraphOptions,
+        learn: &dyn Fn(i64) -> bool,
+    ) -> Self {
         let mut devices = Vec::new();
         let device_of_stream: Vec<u32> = streams
             .iter()
@@ -167,6 +176,13 @@ impl Lookup {
             .collect();
         let mut launch: FxHashMap<(u32, StrId), Vec<i64>> = FxHashMap::default();
         let beside_others = beside_others(streams, work);
+        let waiting = calls.iter().filter(|call| call.api == Api::WaitEvent);
+        let mut waiting: Vec<(u32, i64)> = waiting.map(|call| (call.thread, call.start)).collect();
+        waiting.sort_unstable();
+        let waits_between = |thread: u32, from: i64, to: i64| {
+            let next = waiting.partition_point(|wait| *wait < (thread, from));
+            waiting.get(next).is_some_and(|wait| wait.0 == thread && wait.1 <= to)
+        };
         let mut gaps: FxHashMap<GapKey, Gaps> = FxHashMap::default();
         let mut all: Vec<(Vec<i64>, Gaps, Gaps)> = vec![Default::default(); devices.len()];
         for (stream, &device) in streams.iter().zip(&device_of_stream) {
@@ -180,6 +196,11 @@ impl Lookup {
                 }
                 let last = before.ended.and_then(|place| own.get(place));
                 let call = calls.get(piece.call as usize);
+                // Work that may have waited for another stream teaches nothing about this one.
+                let since = last.map_or(i64::MIN, |last| last.submitted);
+                if call.is_some_and(|call| waits_between(call.thread, since, call.start)) {
+                    continue;
+                }
                 let is_same_launch = last.is_some_and(|last| last.call == piece.call && call.is_some());
                 let gap = last.map(|last| piece.start.saturating_sub(last.end));
                 // Work that overlaps its predecessor has its own, negative lag.
@@ -214,7 +235,8 @@ impl Lookup {
         let devices = all
             .into_iter()
             .map(|(mut launch, mut gap, mut graph_gap)| {
-                let launch_ns = (launch.len() >= MIN_SAMPLES).then(|| centre(&mut launch, 25, limits.device_limit_ns)).flatten();
+                let launch_ns =
+                    (launch.len() >= MIN_SAMPLES).then(|| centre(&mut launch, 25, limits.device_limit_ns)).flatten();
                 let clamped = |gap: i64| gap.clamp(GAP_BOUNDS_NS.0, GAP_BOUNDS_NS.1);
                 let gap_ns = gap.centre(limits).map_or(DEFAULT_GAP_NS, clamped);
                 let graph_gap = graph_gap.centre(limits);
@@ -230,7 +252,8 @@ impl Lookup {
         let enough = launch.into_iter().filter(|(_, samples)| samples.len() >= MIN_SAMPLES);
         let by_api = enough
             .filter_map(|(key, mut samples)| {
-                let latency = centre(&mut samples, 25, limits.device_limit_ns)?.clamp(LAUNCH_BOUNDS_NS.0, LAUNCH_BOUNDS_NS.1);
+                let latency =
+                    centre(&mut samples, 25, limits.device_limit_ns)?.clamp(LAUNCH_BOUNDS_NS.0, LAUNCH_BOUNDS_NS.1);
                 Some((key, (latency, samples.len() as u64)))
             })
             .collect();

@@ -142,13 +142,8 @@ mod tests {
     #[test]
     fn small_overlaps_follow_and_large_ones_run_beside() {
         // a; b begins 1 µs before a ends; c and d run beside b; e follows the last of them.
-        let own = [
-            work(0, 20_000),
-            work(19_000, 60_000),
-            work(30_000, 50_000),
-            work(40_000, 90_000),
-            work(91_000, 92_000),
-        ];
+        let own =
+            [work(0, 20_000), work(19_000, 60_000), work(30_000, 50_000), work(40_000, 90_000), work(91_000, 92_000)];
         let found = predecessors(&own);
         let pairs: Vec<_> = found.iter().map(|before| (before.ended, before.beside)).collect();
         assert_eq!(pairs, [(None, None), (Some(0), None), (Some(0), Some(1)), (Some(1), None), (Some(3), None)]);

@@ -69,8 +69,12 @@ pub(super) fn waits(builder: &mut Builder<'_>) {
             let unknown = &builder.waits.unknown;
             let next = unknown.partition_point(|wait| *wait <= (call.thread, since));
             let has_call = unknown.get(next).is_some_and(|wait| wait.0 == call.thread && wait.1 < call.start);
-            let case =
-                Case { work: place, source: source as usize, lag: piece.start.saturating_sub(cause.end).max(0), has_call };
+            let case = Case {
+                work: place,
+                source: source as usize,
+                lag: piece.start.saturating_sub(cause.end).max(0),
+                has_call,
+            };
             cases.entry((piece.name, cause.name, piece.stream, cause.stream)).or_default().push(case);
         }
     }

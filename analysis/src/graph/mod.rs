@@ -357,7 +357,13 @@ impl GraphBuilder {
 
     /// Adds a node that was measured to start at `start_ns`, on a place of its own kind. Gives its handle.
     pub fn node(&mut self, kind: NodeKind, start_ns: i64, dur_ns: i64, place: Option<u32>) -> u32 {
-        self.graph.node(assemble::RawNode { start: start_ns, dur: dur_ns, event: NONE, place: place.unwrap_or(NONE), kind })
+        self.graph.node(assemble::RawNode {
+            start: start_ns,
+            dur: dur_ns,
+            event: NONE,
+            place: place.unwrap_or(NONE),
+            kind,
+        })
     }
 
     /// Adds an edge between two handles.

@@ -92,8 +92,15 @@ pub(crate) fn build(shared: &Shared<'_>, rank: RankId, steps: &[StepMark]) -> Ra
     this.before = this.streams.iter().flat_map(|stream| device::predecessors(this.own(stream))).collect();
     let learn = this.learnable();
     this.lookup = Lookup::new(&this.streams, &this.work, &this.before, &this.calls, shared.options, &learn);
-    this.waits =
-        sync::resolve(shared.trace, &this.streams, &this.work, &mut this.calls, &rows, shared.options, &mut this.lookup);
+    this.waits = sync::resolve(
+        shared.trace,
+        &this.streams,
+        &this.work,
+        &mut this.calls,
+        &rows,
+        shared.options,
+        &mut this.lookup,
+    );
     this.mark_steps(steps);
     this.mark_collectives(rank);
     let linked = this.linked_threads(rank);
@@ -192,8 +199,7 @@ impl Builder<'_> {
         let call_of = |event: u32| launched_by.get((event - events.start) as usize).copied().unwrap_or(NONE);
         for (id, track) in trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::Stream) {
             let stream = self.streams.len() as u32;
-            let found =
-                device::read_stream(trace, track, &align, &self.calls, call_of, stream, &mut self.work);
+            let found = device::read_stream(trace, track, &align, &self.calls, call_of, stream, &mut self.work);
             if let Some(mut stream) = found {
                 stream.place = self.raw.places.len() as u32;
                 self.raw.places.push(Place { rank, track: id, is_device: true });
@@ -262,7 +268,8 @@ impl Builder<'_> {
         let is_wanted = self.work.is_empty();
         let mut nodes: FxHashMap<PointKindKey, u32> = FxHashMap::default();
         for thread in &mut self.threads {
-            let found = anchors::build_thread(&mut self.raw, thread, &mut self.calls, is_wanted && !thread.busy.is_empty());
+            let found =
+                anchors::build_thread(&mut self.raw, thread, &mut self.calls, is_wanted && !thread.busy.is_empty());
             for (kind, node) in found.nodes {
                 match kind {
                     PointKind::StepBegin(step) => self.begins.push((step, node)),
@@ -275,7 +282,12 @@ impl Builder<'_> {
         for (place, hand_off) in self.hand_offs.iter().enumerate() {
             let place = place as u32;
             let at = |kind: PointKind| nodes.get(&key(kind)).copied();
-            let ends = [PointKind::Released(place), PointKind::Taken(place), PointKind::Done(place), PointKind::Resumed(place)];
+            let ends = [
+                PointKind::Released(place),
+                PointKind::Taken(place),
+                PointKind::Done(place),
+                PointKind::Resumed(place),
+            ];
             let [Some(released), Some(taken), Some(done), Some(resumed)] = ends.map(at) else { continue };
             let (kind, evidence) = (EdgeKind::HandOff, Evidence::Inferred);
             self.raw.edge(released, Point::End, taken, hand_off.taken - hand_off.released, kind, evidence);
@@ -283,15 +295,15 @@ impl Builder<'_> {
         }
         for &(event, instance) in self.shared.members {
             let at = |kind: PointKind| nodes.get(&key(kind)).copied();
-            let (Some(arrival), Some(after)) = (at(PointKind::Arrived(event.0)), at(PointKind::Transferred(event.0))) else {
+            let (Some(arrival), Some(after)) = (at(PointKind::Arrived(event.0)), at(PointKind::Transferred(event.0)))
+            else {
                 continue;
             };
             let time = |node: u32| self.raw.nodes.get(node as usize).map_or(0, |node| node.start);
             let (start, end) = (time(arrival), time(after));
             let place = self.raw.nodes.get(arrival as usize).map_or(NONE, |node| node.place);
             let dur = end.saturating_sub(start);
-            let transfer =
-                self.raw.node(RawNode { start, dur, event: event.0, place, kind: NodeKind::Transfer });
+            let transfer = self.raw.node(RawNode { start, dur, event: event.0, place, kind: NodeKind::Transfer });
             self.raw.edge(transfer, Point::End, after, 0, EdgeKind::Transfer, Evidence::Exact);
             self.joined.push((instance, Joined { arrival, transfer, start, end }));
         }
@@ -311,8 +323,7 @@ impl Builder<'_> {
         for marker in &mut self.waits.markers {
             let place = self.streams.get(marker.stream as usize).map_or(NONE, |stream| stream.place);
             let event = self.calls.get(marker.call).map_or(NONE, |call| call.event);
-            marker.node =
-                self.raw.node(RawNode { start: marker.submitted, dur: 0, event, place, kind: marker.kind() });
+            marker.node = self.raw.node(RawNode { start: marker.submitted, dur: 0, event, place, kind: marker.kind() });
         }
         for stream in 0..self.streams.len() {
             let Some(range) = self.streams.get(stream).map(|stream| stream.work.clone()) else { break };
@@ -376,7 +387,8 @@ impl Builder<'_> {
             let earlier = last_of_stream.get(&marker.stream).copied();
             let recorded = marker.source.and_then(|source| times.get(source)).copied();
             let without = marker.submitted.max(ended.unwrap_or(i64::MIN)).max(earlier.unwrap_or(i64::MIN));
-            let time = without.max(recorded.unwrap_or(i64::MIN));
+            let passed = recorded.map(|recorded| recorded.saturating_add(self.lookup.event_ns));
+            let time = without.max(passed.unwrap_or(i64::MIN));
             if let (Some(recorded), Some(next)) = (recorded, own.get(marker.position))
                 && recorded > without
             {
@@ -456,7 +468,14 @@ impl Builder<'_> {
             let gap = self.lookup.gap(place, &work, same_launch);
             // The recording shows the overlap of this very pair.
             let between = work.start.saturating_sub(last.end);
-            self.raw.edge(last.last, Point::End, work.node, if between < 0 { between } else { gap }, kind, Evidence::Exact);
+            self.raw.edge(
+                last.last,
+                Point::End,
+                work.node,
+                if between < 0 { between } else { gap },
+                kind,
+                Evidence::Exact,
+            );
         }
         if let Some(beside) = at(before.beside).filter(|beside| beside.node != NONE) {
             self.raw.edge(beside.node, Point::Start, work.node, 0, EdgeKind::StreamOrder, Evidence::Exact);

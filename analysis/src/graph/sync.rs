@@ -109,9 +109,8 @@ impl Search<'_> {
     }
 
     fn stream(&self, device: Option<ProcessId>, number: i64) -> Option<u32> {
-        let fits = |stream: &Stream| {
-            stream.number == Some(number) && device.is_none_or(|device| device == stream.device)
-        };
+        let fits =
+            |stream: &Stream| stream.number == Some(number) && device.is_none_or(|device| device == stream.device);
         self.streams.iter().position(fits).map(|place| place as u32)
     }
 }
@@ -176,7 +175,7 @@ pub(crate) fn resolve(
         let waited = last.is_some_and(|last| last > call.start);
         if waited {
             returns.extend(last.map(|last| call.end.saturating_sub(last)).filter(|&rest| rest >= 0));
-        } else if call.api.is_sync() {
+        } else if call.api.is_sync() && last.is_none_or(|last| last < call.start - LONG_CALL_NS) {
             costs.entry(call.name).or_default().push(call.end.saturating_sub(call.start));
         }
         if call.api.is_sync() || !targets.is_empty() {
@@ -235,13 +234,7 @@ fn event_of(
 }
 
 /// Markers for all waits of streams whose row names the recording.
-fn place_markers(
-    trace: &Trace,
-    search: &Search<'_>,
-    calls: &mut [Call],
-    rows: &[(usize, EventId)],
-    waits: &mut Waits,
-) {
+fn place_markers(trace: &Trace, search: &Search<'_>, calls: &mut [Call], rows: &[(usize, EventId)], waits: &mut Waits) {
     let record_of = records(trace, calls);
     // (submitted, call, stream, call that recorded)
     let mut found: Vec<(i64, usize, u32, Option<usize>)> = Vec::new();

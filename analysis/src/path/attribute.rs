@@ -50,8 +50,7 @@ enum Sense {
     Frame,
 }
 
-const SENSES: [Sense; 5] =
-    [Sense::Operator, Sense::OuterOperator, Sense::Module, Sense::Annotation, Sense::Frame];
+const SENSES: [Sense; 5] = [Sense::Operator, Sense::OuterOperator, Sense::Module, Sense::Annotation, Sense::Frame];
 
 impl Sense {
     fn keeps(self, kind: EventKind, name: &str) -> bool {
@@ -118,7 +117,8 @@ impl Sums {
     }
 
     fn rows(self, trace: &Trace) -> Vec<AttributionRow> {
-        let text = |name: Option<u32>| name.map_or_else(String::new, |name| trace.text(gapless_trace::StrId(name)).to_owned());
+        let text =
+            |name: Option<u32>| name.map_or_else(String::new, |name| trace.text(gapless_trace::StrId(name)).to_owned());
         let rows = self.by_name.into_iter();
         let mut rows: Vec<_> =
             rows.map(|(name, (ns, segments))| AttributionRow { name: text(name), ns, segments }).collect();
@@ -136,9 +136,9 @@ struct Attributor<'a> {
 impl Attributor<'_> {
     fn profile(&mut self, rank: RankId, track: TrackId, sense: Sense) -> &Profile {
         let (trace, input) = (self.trace, self.input);
-        self.profiles.entry((track, sense)).or_insert_with(|| {
-            profile(trace, track, sense, &|at| input.time(rank, at, false))
-        })
+        self.profiles
+            .entry((track, sense))
+            .or_insert_with(|| profile(trace, track, sense, &|at| input.time(rank, at, false)))
     }
 
     fn name(&self, event: Option<EventId>) -> Option<u32> {
@@ -174,12 +174,7 @@ impl Attributor<'_> {
 
 /// Attributes the time of `path`. `trace` and `input` are what the graph was built from.
 #[must_use]
-pub fn attribute(
-    trace: &Trace,
-    graph: &Graph,
-    path: &CriticalPath,
-    input: &GraphInput<'_>,
-) -> Attribution {
+pub fn attribute(trace: &Trace, graph: &Graph, path: &CriticalPath, input: &GraphInput<'_>) -> Attribution {
     let mut this = Attributor { trace, input: *input, profiles: FxHashMap::default() };
     let mut sums: [Sums; 5] = Default::default();
     let mut kernels = Sums::default();

@@ -65,7 +65,15 @@ pub fn near_critical(
             at = binding(graph, id).map(|edge| edge.from);
         }
         let category = partition.shares().first().map_or(Category::Host, |share| share.category);
-        found.push(NearCritical { slack_ns, start_ns, end_ns: graph.node(last).end_ns(), nodes, busy_ns, category, last });
+        found.push(NearCritical {
+            slack_ns,
+            start_ns,
+            end_ns: graph.node(last).end_ns(),
+            nodes,
+            busy_ns,
+            category,
+            last,
+        });
     }
     found
 }

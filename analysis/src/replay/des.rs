@@ -233,13 +233,16 @@ impl Simulation<'_> {
         let mut at = node;
         // A communication kernel has at most arrival, wait, meeting and transfer.
         for _ in 0..3 {
-            let before = graph.edges_to(at).filter(|edge| edge.kind == EdgeKind::Transfer || edge.kind == EdgeKind::Arrive);
+            let before =
+                graph.edges_to(at).filter(|edge| edge.kind == EdgeKind::Transfer || edge.kind == EdgeKind::Arrive);
             let own = before.map(|edge| edge.from).find(|&from| {
                 let from = graph.node(from);
                 from.event == event || from.event.is_none()
             });
             match own {
-                Some(from) if graph.node(from).event == event && graph.node(from).kind.is_device_start() => return from,
+                Some(from) if graph.node(from).event == event && graph.node(from).kind.is_device_start() => {
+                    return from;
+                }
                 Some(from) => at = from,
                 None => break,
             }
@@ -317,12 +320,14 @@ impl Simulation<'_> {
         let event = graph.event.get(node).copied();
         let mut at = node;
         for _ in 0..3 {
-            let next = self.out.of(at).filter_map(|place| self.out.edges.get(place)).map(|&(_, target)| target as usize);
+            let next =
+                self.out.of(at).filter_map(|place| self.out.edges.get(place)).map(|&(_, target)| target as usize);
             let mut parts = next.filter(|&target| {
                 let kind = graph.node(NodeId(target as u32)).kind;
                 use crate::graph::NodeKind;
                 let same = graph.event.get(target).copied() == event;
-                matches!(kind, NodeKind::Meeting) || same && matches!(kind, NodeKind::Transfer | NodeKind::EstimatedWait)
+                matches!(kind, NodeKind::Meeting)
+                    || same && matches!(kind, NodeKind::Transfer | NodeKind::EstimatedWait)
             });
             match parts.next() {
                 Some(part) => at = part,

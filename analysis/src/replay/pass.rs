@@ -110,7 +110,9 @@ fn sweep(graph: &Graph, group: &[Scenario<'_>]) -> Vec<Times> {
         start: start.iter().map(|lanes| lanes.get(lane).copied().unwrap_or_default()).collect(),
         end_ns: last.get(lane).copied().unwrap_or(origin),
     };
-    group.iter().enumerate().map(|(lane, scenario)| {
-        if std::ptr::eq(scenario.graph(), graph) { of_lane(lane) } else { Times::default() }
-    }).collect()
+    group
+        .iter()
+        .enumerate()
+        .map(|(lane, scenario)| if std::ptr::eq(scenario.graph(), graph) { of_lane(lane) } else { Times::default() })
+        .collect()
 }
