@@ -3,11 +3,11 @@
 //!
 //! `GAPLESS_TRACES` names the folder of real traces (`../shared` beside the workspace if it is not set). Where it is
 //! missing the tests say so and pass.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
 
-use gapless_analysis::graph::{Graph, GraphInput, GraphOptions};
+use gapless_analysis::graph::{Graph, GraphInput, GraphOptions, NodeId, NodeKind};
 use gapless_analysis::replay::{Mode, Scenario, replay};
 use gapless_analysis::{ClockAlignment, match_collectives};
 use gapless_formats::{OpenOptions, Silent, open};
@@ -109,4 +109,77 @@ fn identity_is_exact_on_every_trace() {
         }
     }
     assert!(with_devices >= 30, "only {with_devices} traces have device work");
+}
+
+/// Lengths of the steps between their marks on the host, in ns.
+fn marked_steps(graph: &Graph, start: impl Fn(NodeId) -> i64) -> Vec<i64> {
+    let mut lengths = Vec::new();
+    for step in graph.steps() {
+        let is_mark = |id: &&NodeId| graph.node(**id).kind == NodeKind::Mark;
+        let end = step.ends.iter().filter(is_mark).map(|&id| start(id)).max().unwrap();
+        let begin = step.begins.iter().map(|&id| start(id)).min().unwrap();
+        lengths.push(end - begin);
+    }
+    lengths
+}
+
+fn median(mut values: Vec<i64>) -> f64 {
+    values.sort_unstable();
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] as f64 } else { (values[middle - 1] + values[middle]) as f64 / 2.0 }
+}
+
+/// Fetching a batch costs this much with worker processes: read from the recordings with workers.
+const HANDED_OVER_NS: i64 = 1_400_000;
+
+/// The batch of each step comes from worker processes, and other host time is multiplied by `contention`.
+fn with_workers(graph: &Graph, contention: f64) -> f64 {
+    let mut scenario = Scenario::new(graph, Mode::Model);
+    // One fetch is one node, unless something else is marked inside of it.
+    scenario.change_durations(|node| match node.kind {
+        NodeKind::DataLoader => Some(node.dur_ns.min(HANDED_OVER_NS)),
+        kind if kind.is_host_work() => Some((node.dur_ns as f64 * contention).round() as i64),
+        _ => None,
+    });
+    let times = replay(&scenario);
+    median(marked_steps(graph, |id| times.start_ns(id)))
+}
+
+/// Real pairs: the same training with a data loader in the process, and with four workers.
+#[test]
+fn input_prefetch_predicts_the_recording_with_workers() {
+    let Some(folder) = shared() else { return };
+    for pair in ["pairA", "pairB"] {
+        let graph_of = |what: &str| {
+            let trace = read(&[folder.join(format!("kineto-resnet50/{pair}-{what}.json.gz"))]);
+            let clocks = ClockAlignment::new(&trace);
+            let collectives = match_collectives(&trace, &clocks);
+            Graph::new(&trace, &GraphInput { clocks: &clocks, collectives: &collectives }, &GraphOptions::default())
+        };
+        let (before, after) = (graph_of("before-workers0"), graph_of("after-workers4"));
+        let measured = |graph: &Graph| median(marked_steps(graph, |id| graph.node(id).start_ns));
+        let truth = measured(&after);
+        let [low, mid, high] = [1.0, 1.05, 1.1].map(|contention| with_workers(&before, contention));
+        let error = mid / truth - 1.0;
+        eprintln!(
+            "{pair}: {:.1} ms before; predicted {:.1} ms ({:.1}–{:.1}), measured {:.1} ms, {:+.1} %",
+            measured(&before) / 1e6,
+            mid / 1e6,
+            low / 1e6,
+            high / 1e6,
+            truth / 1e6,
+            error * 100.0
+        );
+        assert!(error.abs() <= 0.06, "{pair}: {error}");
+        // Better than to subtract the time of fetching.
+        let fetched: i64 = before
+            .node_ids()
+            .map(|id| before.node(id))
+            .filter(|node| node.kind == NodeKind::DataLoader)
+            .map(|node| node.dur_ns)
+            .sum();
+        let subtracted = measured(&before) - fetched as f64 / before.steps().len() as f64 + HANDED_OVER_NS as f64;
+        eprintln!("   by subtraction {:.1} ms, {:+.1} %", subtracted / 1e6, (subtracted / truth - 1.0) * 100.0);
+        assert!(error.abs() < (subtracted / truth - 1.0).abs(), "{pair}");
+    }
 }

@@ -206,7 +206,8 @@ pub(crate) fn read_thread(
             back: NONE,
         });
     }
-    let is_backward = backward > 0 && backward.saturating_mul(4) >= operators;
+    // Each of its functions runs a handful of operators.
+    let is_backward = backward > 0 && backward.saturating_mul(10) >= operators;
     Thread { track: id, place: NONE, calls: first..calls.len(), busy, is_backward, points }
 }
 

@@ -142,7 +142,8 @@ pub(crate) struct Lookup {
     by_kernel: FxHashMap<GapKey, i64>,
     /// Of each piece of work whether another stream worked when it began: gaps are longer then.
     beside_others: Vec<bool>,
-    pub return_ns: i64,
+    return_ns: i64,
+    return_of_api: FxHashMap<StrId, i64>,
     pub event_ns: i64,
     /// Of each stream the place of its device.
     pub device_of_stream: Vec<u32>,
@@ -267,19 +268,31 @@ impl Lookup {
             by_kernel: by_kernel.collect(),
             beside_others,
             return_ns: DEFAULT_RETURN_NS,
+            return_of_api: FxHashMap::default(),
             event_ns: DEFAULT_EVENT_NS,
             device_of_stream,
             call_cost: FxHashMap::default(),
         }
     }
 
-    /// From the returns of calls that waited: end of the call less end of what it waited for.
-    pub fn learn_returns(&mut self, samples: &mut [i64], limits: &GraphOptions) {
-        if samples.len() >= MIN_SAMPLES
-            && let Some(value) = centre(samples, 10, limits.host_limit_ns)
-        {
-            self.return_ns = value.clamp(RETURN_BOUNDS_NS.0, RETURN_BOUNDS_NS.1);
+    /// From the returns of calls that waited: name of the call, its end less the end of what it waited for.
+    pub fn learn_returns(&mut self, samples: &[(StrId, i64)], limits: &GraphOptions) {
+        let learn = |samples: &mut Vec<i64>| {
+            let value = if samples.len() >= MIN_SAMPLES { centre(samples, 10, limits.host_limit_ns) } else { None };
+            value.map(|value| value.clamp(RETURN_BOUNDS_NS.0, RETURN_BOUNDS_NS.1))
+        };
+        let mut by_api: FxHashMap<StrId, Vec<i64>> = FxHashMap::default();
+        for &(api, rest) in samples {
+            by_api.entry(api).or_default().push(rest);
         }
+        let known = by_api.into_iter().filter_map(|(api, mut samples)| Some((api, learn(&mut samples)?)));
+        self.return_of_api = known.collect();
+        self.return_ns = learn(&mut samples.iter().map(|sample| sample.1).collect()).unwrap_or(DEFAULT_RETURN_NS);
+    }
+
+    /// From the end of work to the return of a call of this name that waits for it.
+    pub fn return_ns(&self, api: StrId) -> i64 {
+        self.return_of_api.get(&api).copied().unwrap_or(self.return_ns)
     }
 
     /// From waits that were the last thing to hold work back: its start less the end of what it waited for.

@@ -23,6 +23,8 @@ pub(crate) struct HandOff {
 const MIN_PAUSE_NS: i64 = 50_000;
 /// The waiting thread goes on this soon after the work is done.
 const MAX_RETURN_NS: i64 = 200_000;
+/// Where most go on that soon, a slow one is a hand-off all the same.
+const SLOW_RETURN_NS: i64 = 1_000_000;
 /// This share of the pauses must look like hand-offs.
 const CONSISTENT_PERCENT: usize = 80;
 
@@ -30,7 +32,7 @@ const CONSISTENT_PERCENT: usize = 80;
 /// not fall into a pause.
 fn between(waiting: &[(i64, i64)], working: &[(i64, i64)], marks: &[i64]) -> Vec<HandOff> {
     let mut found = Vec::new();
-    let mut candidates = 0_usize;
+    let (mut candidates, mut prompt) = (0_usize, 0_usize);
     for pair in waiting.windows(2) {
         let [before, after] = pair else { continue };
         let (released, resumed) = (before.1, after.0);
@@ -44,11 +46,12 @@ fn between(waiting: &[(i64, i64)], working: &[(i64, i64)], marks: &[i64]) -> Vec
         candidates += 1;
         let inside = first.0 >= released && last.1 <= resumed;
         let is_marked = marks.get(marks.partition_point(|&mark| mark <= released)).is_some_and(|&mark| mark < resumed);
-        if inside && resumed - last.1 <= MAX_RETURN_NS && !is_marked {
+        if inside && resumed - last.1 <= SLOW_RETURN_NS && !is_marked {
+            prompt += usize::from(resumed - last.1 <= MAX_RETURN_NS);
             found.push(HandOff { released, taken: first.0, done: last.1, resumed });
         }
     }
-    if found.len() * 100 < candidates * CONSISTENT_PERCENT { Vec::new() } else { found }
+    if prompt == 0 || prompt * 100 < candidates * CONSISTENT_PERCENT { Vec::new() } else { found }
 }
 
 /// Finds the hand-offs between the threads of a rank and notes them as points. `linked`: pairs of threads with arrows

@@ -496,9 +496,9 @@ impl Builder<'_> {
                 if node == NONE {
                     continue;
                 }
-                // A return that was faster than the constant is not contradicted by it.
-                let measured = call.end.saturating_sub(end);
-                let lag = self.lookup.return_ns.min(measured.max(0));
+                let usual = self.lookup.return_ns(call.name);
+                // A call that had nothing to wait for any more may have returned sooner after the end of the work.
+                let lag = if end <= call.start { usual.min(call.end.saturating_sub(end)) } else { usual };
                 self.raw.edge(node, Point::End, call.back, lag, EdgeKind::SyncReturn, blocking.evidence);
             }
         }

@@ -143,7 +143,7 @@ pub(crate) fn resolve(
     };
     let record_of = records(trace, calls);
     let mut costs: FxHashMap<gapless_trace::StrId, Vec<i64>> = FxHashMap::default();
-    let mut returns: Vec<i64> = Vec::new();
+    let mut returns: Vec<(gapless_trace::StrId, i64)> = Vec::new();
     for place in 0..calls.len() {
         let Some(&call) = calls.get(place) else { break };
         let (targets, evidence) = match call.api {
@@ -174,7 +174,8 @@ pub(crate) fn resolve(
         let last = targets.iter().filter_map(end_of).max();
         let waited = last.is_some_and(|last| last > call.start);
         if waited {
-            returns.extend(last.map(|last| call.end.saturating_sub(last)).filter(|&rest| rest >= 0));
+            let rest = last.map(|last| call.end.saturating_sub(last)).filter(|&rest| rest >= 0);
+            returns.extend(rest.map(|rest| (call.name, rest)));
         } else if call.api.is_sync() && last.is_none_or(|last| last < call.start - LONG_CALL_NS) {
             costs.entry(call.name).or_default().push(call.end.saturating_sub(call.start));
         }
@@ -185,7 +186,7 @@ pub(crate) fn resolve(
             waits.blocking.push(Blocking { call: place, targets, evidence });
         }
     }
-    lookup.learn_returns(&mut returns, limits);
+    lookup.learn_returns(&returns, limits);
     lookup.learn_costs(costs);
     for call in calls.iter_mut() {
         if call.blocks.is_some() {
