@@ -393,3 +393,63 @@ impl Trust {
         self.allows_what_if = self.grade != Grade::Red;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gapless_trace::EventKind;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixture::Fixture;
+    use crate::replay::bounds;
+    use crate::{ClockAlignment, match_collectives};
+
+    fn time() -> impl Strategy<Value = i64> {
+        prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0), any::<i64>(), -1_000..1_000_i64, -1_000_000..1_000_000_i64]
+    }
+
+    proptest! {
+        /// Damaged files have absurd times, many threads and any kind anywhere. The identity holds all the same.
+        #[test]
+        fn absurd_times_do_no_harm(
+            events in proptest::collection::vec((0..EventKind::ALL.len(), 0..3_i64, time(), time(), 0..6_u32), 0..40)
+        ) {
+            let mut fixture = Fixture::new();
+            for (index, (kind, place, start, end, id)) in events.into_iter().enumerate() {
+                let kind = EventKind::ALL[kind];
+                let time = (start.min(end), start.max(end));
+                let names = [
+                    "cudaStreamSynchronize",
+                    "ProfilerStep#1",
+                    "cudaMemcpyAsync",
+                    "AddmmBackward0",
+                    "enumerate(DataLoader)#x",
+                    "cudaStreamWaitEvent",
+                    "cudaDeviceSynchronize",
+                ];
+                let name = names[index % names.len()];
+                if kind.is_device_work() {
+                    fixture.device((place, 7), kind, name, time, id);
+                } else {
+                    fixture.host(place, kind, name, time, id);
+                }
+            }
+            let trace = fixture.trace();
+            let clocks = ClockAlignment::new(&trace);
+            let collectives = match_collectives(&trace, &clocks);
+            let input = GraphInput { clocks: &clocks, collectives: &collectives };
+            let graph = Graph::new(&trace, &input, &GraphOptions::default());
+            let found = trust(&trace, &graph, &input);
+            prop_assert_eq!(found.identity_error_ns, 0);
+            prop_assert_eq!(&graph, &Graph::new(&trace, &input, &GraphOptions::default()));
+            for step in 0..graph.steps().len() {
+                let path = path::step_path(&graph, step).expect("a step of the graph");
+                prop_assert_eq!(path.partition.total_ns(), path.duration_ns());
+            }
+            let path = path::whole_path(&graph);
+            prop_assert_eq!(path.partition.total_ns(), path.duration_ns());
+            path::attribute(&trace, &graph, &path, &input);
+            bounds(&graph);
+        }
+    }
+}

@@ -76,11 +76,17 @@ impl Graph {
 
 impl GraphInput<'_> {
     /// A time of a rank's host or device in ns, on the common clock.
+    ///
+    /// Times of damaged files are cut off at ±73 years of whatever clock, so that differences stay in range.
     pub(crate) fn time(&self, rank: RankId, at: i64, on_device: bool) -> i64 {
         let at = Timestamp(at);
-        self.clocks.span_on(rank, Span { start: at, end: at }, on_device).start.nanos()
+        let at = self.clocks.span_on(rank, Span { start: at, end: at }, on_device).start.nanos();
+        at.clamp(-FARTHEST_NS, FARTHEST_NS)
     }
 }
+
+/// 2⁶¹ ns.
+const FARTHEST_NS: i64 = 1 << 61;
 
 /// Events that take part in a collective with several members in the recording.
 fn members(collectives: &[CollectiveInstance]) -> Vec<(EventId, u32)> {

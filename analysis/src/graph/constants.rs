@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::GraphOptions;
 use super::anchors::Call;
 use super::api::Api;
-use super::device::{Before, Stream, Work};
+use super::device::{Before, Stream, Work, latest_ends};
 
 /// From a call to the start of its work on an idle stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -138,6 +138,10 @@ impl Gaps {
 pub(crate) struct Lookup {
     devices: Vec<DeviceConstants>,
     by_api: FxHashMap<(u32, StrId), (i64, u64)>,
+    /// The same for launches after the stream was told to wait for another that was done already.
+    after_wait: FxHashMap<u32, i64>,
+    /// Of each piece of work whether its stream was told to wait just before its launch.
+    is_after_wait: Vec<bool>,
     /// Gaps before kernels of one name.
     by_kernel: FxHashMap<GapKey, i64>,
     /// Of each piece of work whether another stream worked when it began: gaps are longer then.
@@ -180,6 +184,17 @@ impl Lookup {
         let waiting = calls.iter().filter(|call| call.api == Api::WaitEvent);
         let mut waiting: Vec<(u32, i64)> = waiting.map(|call| (call.thread, call.start)).collect();
         waiting.sort_unstable();
+        let mut is_after_wait = vec![false; work.len()];
+        let mut after_wait: FxHashMap<u32, Vec<i64>> = FxHashMap::default();
+        let latest = latest_ends(streams, work);
+        let others_done = |own: u32, at: i64| {
+            streams.iter().enumerate().filter(|(stream, _)| *stream != own as usize).all(|(_, stream)| {
+                let list = work.get(stream.work.clone()).unwrap_or_default();
+                let before = list.partition_point(|work| work.submitted < at).checked_sub(1);
+                let last = before.and_then(|place| latest.get(stream.work.start + place));
+                last.is_none_or(|&last| work.get(last as usize).is_some_and(|work| work.end <= at))
+            })
+        };
         let waits_between = |thread: u32, from: i64, to: i64| {
             let next = waiting.partition_point(|wait| *wait < (thread, from));
             waiting.get(next).is_some_and(|wait| wait.0 == thread && wait.1 <= to)
@@ -191,15 +206,22 @@ impl Lookup {
             let Some(before) = before.get(stream.work.clone()) else { continue };
             let Some(samples) = all.get_mut(device as usize) else { continue };
             let own_beside = beside_others.get(stream.work.clone()).unwrap_or_default();
-            for ((piece, before), &beside) in own.iter().zip(before).zip(own_beside) {
+            for (place, ((piece, before), &beside)) in own.iter().zip(before).zip(own_beside).enumerate() {
                 if !learn(piece.submitted) {
                     continue;
                 }
                 let last = before.ended.and_then(|place| own.get(place));
                 let call = calls.get(piece.call as usize);
-                // Work that may have waited for another stream teaches nothing about this one.
                 let since = last.map_or(i64::MIN, |last| last.submitted);
-                if call.is_some_and(|call| waits_between(call.thread, since, call.start)) {
+                if let Some(call) = call.filter(|call| waits_between(call.thread, since, call.start)) {
+                    if let Some(slot) = is_after_wait.get_mut(stream.work.start + place) {
+                        *slot = true;
+                    }
+                    // Work that may have waited for another stream teaches nothing about this one.
+                    let is_idle = last.is_none_or(|last| last.end < call.start);
+                    if is_idle && before.beside.is_none() && others_done(piece.stream, call.start) {
+                        after_wait.entry(device).or_default().push(piece.start.saturating_sub(call.start));
+                    }
                     continue;
                 }
                 let is_same_launch = last.is_some_and(|last| last.call == piece.call && call.is_some());
@@ -265,6 +287,13 @@ impl Lookup {
         Self {
             devices,
             by_api,
+            after_wait: after_wait
+                .into_iter()
+                .filter(|(_, samples)| samples.len() >= MIN_SAMPLES)
+                .filter_map(|(device, mut samples)| Some((device, centre(&mut samples, 25, limits.device_limit_ns)?)))
+                .map(|(device, latency)| (device, latency.clamp(LAUNCH_BOUNDS_NS.0, LAUNCH_BOUNDS_NS.1)))
+                .collect(),
+            is_after_wait,
             by_kernel: by_kernel.collect(),
             beside_others,
             return_ns: DEFAULT_RETURN_NS,
@@ -337,9 +366,13 @@ impl Lookup {
         self.by_kernel.get(&(device, work.name, in_graph, beside)).copied().unwrap_or(usual)
     }
 
-    pub fn launch(&self, stream: u32, api: StrId) -> i64 {
-        let device = self.device_of_stream.get(stream as usize).copied().unwrap_or(0);
-        self.by_api.get(&(device, api)).map_or_else(|| self.device(stream).launch_ns, |entry| entry.0)
+    /// From a call to the start of work that it launches on an idle stream.
+    pub fn launch(&self, place: usize, work: &Work, api: StrId) -> i64 {
+        let device = self.device_of_stream.get(work.stream as usize).copied().unwrap_or(0);
+        let is_after_wait = self.is_after_wait.get(place).copied().unwrap_or_default();
+        let after_wait = self.after_wait.get(&device).filter(|_| is_after_wait).copied();
+        let of_api = || self.by_api.get(&(device, api)).map(|entry| entry.0);
+        after_wait.or_else(of_api).unwrap_or_else(|| self.device(work.stream).launch_ns)
     }
 
     pub fn report(&self, trace: &Trace, rank: RankId) -> RankConstants {

@@ -130,6 +130,25 @@ pub(crate) fn predecessors(own: &[Work]) -> Vec<Before> {
     found
 }
 
+/// For each piece of work the place of the one on its stream that ends last up to it.
+pub(crate) fn latest_ends(streams: &[Stream], work: &[Work]) -> Vec<u32> {
+    let mut latest = vec![0_u32; work.len()];
+    for stream in streams {
+        let mut best: Option<(i64, u32)> = None;
+        for place in stream.work.clone() {
+            if let Some(work) = work.get(place)
+                && best.is_none_or(|best| best.0 <= work.end)
+            {
+                best = Some((work.end, place as u32));
+            }
+            if let (Some(slot), Some(best)) = (latest.get_mut(place), best) {
+                *slot = best.1;
+            }
+        }
+    }
+    latest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

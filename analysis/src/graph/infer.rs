@@ -46,7 +46,7 @@ pub(super) fn waits(builder: &mut Builder<'_>) {
             if last.is_some_and(|last| last.call == piece.call) || before.beside.is_some() {
                 continue;
             }
-            let launched = call.start.saturating_add(builder.lookup.launch(piece.stream, call.name));
+            let launched = call.start.saturating_add(builder.lookup.launch(place, piece, call.name));
             let gap = builder.lookup.gap(place, piece, false);
             let freed = last.map_or(i64::MIN, |last| last.end.saturating_add(gap));
             if piece.start.saturating_sub(launched.max(freed)) < limit {

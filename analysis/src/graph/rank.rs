@@ -457,7 +457,7 @@ impl Builder<'_> {
     fn order_work(&mut self, place: usize, range: &std::ops::Range<usize>) {
         let Some(&work) = self.work.get(place) else { return };
         if let Some(call) = self.calls.get(work.call as usize).filter(|call| call.node != NONE) {
-            let latency = self.lookup.launch(work.stream, call.name);
+            let latency = self.lookup.launch(place, &work, call.name);
             self.raw.edge(call.node, Point::Start, work.node, latency, EdgeKind::Launch, Evidence::Exact);
         }
         let before = self.before.get(place).copied().unwrap_or_default();

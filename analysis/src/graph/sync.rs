@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use super::anchors::Call;
 use super::api::Api;
 use super::constants::Lookup;
-use super::device::{Stream, Work};
+use super::device::{Stream, Work, latest_ends};
 use super::{Evidence, GraphOptions, NodeKind};
 
 /// Work or a marker on a stream.
@@ -194,24 +194,6 @@ pub(crate) fn resolve(
         }
     }
     waits
-}
-
-fn latest_ends(streams: &[Stream], work: &[Work]) -> Vec<u32> {
-    let mut latest = vec![0_u32; work.len()];
-    for stream in streams {
-        let mut best: Option<(i64, u32)> = None;
-        for place in stream.work.clone() {
-            if let Some(work) = work.get(place)
-                && best.is_none_or(|best| best.0 <= work.end)
-            {
-                best = Some((work.end, place as u32));
-            }
-            if let (Some(slot), Some(best)) = (latest.get_mut(place), best) {
-                *slot = best.1;
-            }
-        }
-    }
-    latest
 }
 
 /// Calls that record events, by correlation id.
