@@ -8,12 +8,14 @@
 mod attribute;
 mod category;
 mod near;
+mod report;
 mod slack;
 mod walk;
 
 pub use attribute::{Attribution, AttributionRow, attribute};
 pub use category::{Category, CategoryShare, PathPartition};
 pub use near::{NearCritical, near_critical};
+pub use report::{PathReport, PathSegment, RankTime, StepPath};
 pub use slack::{Slack, slack};
 pub use walk::{CriticalPath, Segment, critical_path};
 
