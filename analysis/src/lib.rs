@@ -19,6 +19,7 @@ mod breakdown;
 mod clock;
 mod collectives;
 mod copies;
+pub mod graph;
 mod graphs;
 mod host;
 mod host_parts;
@@ -32,13 +33,16 @@ mod names;
 mod operators;
 mod options;
 mod partition;
+pub mod path;
 mod periodic;
 mod queues;
+pub mod replay;
 mod stats;
 mod steps;
 mod summary;
 mod tables;
 mod tracelens;
+pub mod trust;
 mod work;
 
 #[cfg(test)]

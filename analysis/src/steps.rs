@@ -172,6 +172,38 @@ fn unmarked(trace: &Trace, rank: RankId, work: &RankWork) -> (StepSource, Vec<St
     (StepSource::Periodic, steps)
 }
 
+/// A step of one rank without its split.
+#[derive(Clone, Debug)]
+pub(crate) struct StepWindow {
+    pub name: String,
+    pub number: Option<u64>,
+    pub event: Option<EventId>,
+    pub start: i64,
+    pub end: i64,
+}
+
+/// The windows of the steps of `rank`, by time; empty if the recording has no steps.
+pub(crate) fn windows(trace: &Trace, rank: RankId) -> Vec<StepWindow> {
+    let mut marks = profiler_steps(trace, rank);
+    if marks.is_empty() {
+        marks = annotations(trace, rank);
+    }
+    if marks.is_empty() {
+        let periods = periodic::periods(trace, rank, &DeviceWork::new(trace, rank));
+        let windows = periods.map(|periods| periods.windows).unwrap_or_default();
+        let window = |(index, window): (usize, &Interval)| {
+            let name = format!("Period {}", index + 1);
+            StepWindow { name, number: None, event: None, start: window.start, end: window.end }
+        };
+        return windows.iter().enumerate().map(window).collect();
+    }
+    let window = |mark: Mark| {
+        let name = trace.name(mark.event).to_owned();
+        StepWindow { number: number_of(&name), name, event: Some(mark.event), start: mark.start, end: mark.end }
+    };
+    marks.into_iter().map(window).collect()
+}
+
 /// Gives each step, in order of time, the work that was launched in it.
 fn note_launched(trace: &Trace, work: &RankWork, steps: &mut [StepBreakdown]) {
     let starts = trace.events().starts();

@@ -57,6 +57,17 @@ Examples:
   gapless collectives run42/ --top 50
   gapless collectives run42/ --json | jq '.lateness[] | select(.verdict == \"late\")'";
 
+const PATH_EXAMPLES: &str = "\
+Examples:
+  gapless path run42/
+  gapless path rank0.json.gz --step 12 --top 20
+  gapless path run42/ --json | jq '.paths[] | {name, categories}'";
+
+const TRUST_EXAMPLES: &str = "\
+Examples:
+  gapless trust rank0.json.gz
+  gapless trust run42/ --json | jq '{grade, checks}'";
+
 const CLOCKS_EXAMPLES: &str = "\
 Examples:
   gapless clocks run42/
@@ -154,6 +165,12 @@ pub enum Command {
     /// Align the clocks of ranks by their collectives, with error bars
     #[command(after_help = CLOCKS_EXAMPLES)]
     Clocks(ClocksArgs),
+    /// Walk the chain of events that decided how long each step took
+    #[command(visible_alias = "critical-path", after_help = PATH_EXAMPLES)]
+    Path(PathArgs),
+    /// Say how far the engine's model is from the recording, and whether to believe its predictions
+    #[command(after_help = TRUST_EXAMPLES)]
+    Trust(TrustArgs),
     /// Write traces in another format: Perfetto, Parquet, Chrome JSON, profiles
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
@@ -352,6 +369,36 @@ pub struct CollectivesArgs {
     /// Rows of the table of the longest waits [default: 10]
     #[arg(long, value_name = "N", conflicts_with = "json")]
     pub top: Option<usize>,
+    /// Print one JSON object (docs/json-schema.md) instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PathArgs {
+    /// Trace files, folders or quoted patterns
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<String>,
+    /// Only this step, by its number in the trace (ProfilerStep#12 is 12)
+    #[arg(long, value_name = "S")]
+    pub step: Option<u64>,
+    /// Rows per table [default: 10, and all with --json]
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Print one JSON object (docs/json-schema.md) instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct TrustArgs {
+    /// Trace files, folders or quoted patterns
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<String>,
     /// Print one JSON object (docs/json-schema.md) instead of text
     #[arg(long, help_heading = "Output")]
     pub json: bool,

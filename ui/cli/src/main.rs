@@ -39,6 +39,14 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             prepare(&args.read)?;
             commands::collectives::run(&args)
         }
+        Command::Path(args) => {
+            prepare(&args.read)?;
+            commands::path::run(&args)
+        }
+        Command::Trust(args) => {
+            prepare(&args.read)?;
+            commands::trust::run(&args)
+        }
         Command::Clocks(args) => {
             prepare(&args.read)?;
             commands::clocks::run(&args)

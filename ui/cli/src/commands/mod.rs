@@ -11,8 +11,10 @@ pub mod ctl;
 pub mod doctor;
 pub mod info;
 pub mod open;
+pub mod path;
 #[cfg(target_os = "linux")]
 pub mod record;
+pub mod trust;
 
 #[cfg(target_os = "linux")]
 use std::io::Write as _;

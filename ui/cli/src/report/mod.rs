@@ -4,10 +4,12 @@ pub mod analyze;
 pub mod clocks;
 pub mod collectives;
 pub mod info;
+pub mod path;
 pub mod sentence;
 mod tables;
 mod totals;
 mod tracelens;
+pub mod trust;
 
 use anstyle::Style;
 
