@@ -6,6 +6,7 @@ pub mod bench;
 pub mod broken;
 pub mod check;
 pub mod fuzz;
+pub mod hostile;
 pub mod job;
 pub mod measure;
 pub mod open;

@@ -3,27 +3,20 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gapless_tests::archive::{self, Method, TarPart, ZipPart, gzip, tar, zip, zstd};
+use gapless_tests::hostile::{
+    EVENT, Outcome, TWO_GIB, claim, compressed_string, hostile_schemas, nested, sqlite_with, write_hole,
+};
 
 /// Resident memory that a refusal may cost, in bytes.
 const MOST_MEMORY: u64 = 200_000_000;
 /// A test is no stopwatch: this only ends what would not end. `open_one` prints the seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What came of opening a file.
-#[derive(Debug, serde::Deserialize)]
-struct Outcome {
-    events: Option<usize>,
-    warnings: Vec<String>,
-    error: Option<String>,
-    seconds: f64,
-    peak_bytes: u64,
-}
 
 fn open(paths: &[&Path], limits: &[&str]) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_open_one"));
@@ -88,19 +81,12 @@ fn cheap(name: &str, outcome: &Outcome) {
 
 /// Text with a hole of `hole` bytes in the middle: zeros that take no room on the disk.
 fn with_hole(before: &str, hole: u64, after: &str) -> impl FnOnce(&mut File) {
-    move |file| {
-        file.write_all(before.as_bytes()).unwrap();
-        file.seek(SeekFrom::Current(hole as i64)).unwrap();
-        file.write_all(after.as_bytes()).unwrap();
-    }
+    move |file| write_hole(file, before, hole, after).unwrap()
 }
 
 fn bytes(bytes: Vec<u8>) -> impl FnOnce(&mut File) {
     move |file| file.write_all(&bytes).unwrap()
 }
-
-const EVENT: &str = r#"{"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 1, "dur": 1}"#;
-const TWO_GIB: u64 = 2 << 30;
 
 #[test]
 fn a_string_of_two_gigabytes() {
@@ -137,29 +123,12 @@ fn a_long_string_within_the_limit_opens() {
     }
 }
 
-/// 2 GB of one byte, in a gzip file of 2 MB that takes little memory to make.
-fn compressed(before: &str, after: &str, gzip: bool) -> Vec<u8> {
-    let mut pieces: Vec<Vec<u8>> = vec![before.into()];
-    pieces.extend((0..64).map(|_| vec![b'a'; 32 << 20]));
-    pieces.push(after.into());
-    if gzip {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-        pieces.iter().for_each(|piece| encoder.write_all(piece).unwrap());
-        encoder.finish().unwrap()
-    } else {
-        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
-        pieces.iter().for_each(|piece| encoder.write_all(piece).unwrap());
-        encoder.finish().unwrap()
-    }
-}
-
 #[test]
 fn bombs() {
     if !can_measure() {
         return;
     }
-    let before = format!(r#"{{"traceEvents": [{EVENT}, {{"name": ""#);
-    let (string, string_zstd) = (compressed(&before, "\"}]}", true), compressed(&before, "\"}]}", false));
+    let (string, string_zstd) = (compressed_string(true).unwrap(), compressed_string(false).unwrap());
     assert!(string.len() < 4 << 20 && string_zstd.len() < 1 << 20);
     refused("string.json.gz", bytes(string.clone()), "--limit");
     refused("string.json.zst", bytes(string_zstd), "--limit ratio=");
@@ -263,31 +232,6 @@ fn open_raised(path: &Path) -> Outcome {
     open(&[path], &["nesting=2000000"])
 }
 
-/// A key and a length of a protobuf field.
-fn claim(field: u64, length: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for mut value in [field << 3 | 2, length] {
-        while value >= 0x80 {
-            bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        bytes.push(value as u8);
-    }
-    bytes
-}
-
-/// `content` in fields inside fields.
-fn nested(fields: &[u64], depth: usize, content: &[u8]) -> Vec<u8> {
-    // Built from the inside out, and turned at the end: copying at each level would take forever.
-    let mut reversed: Vec<u8> = content.iter().rev().copied().collect();
-    for level in 0..depth {
-        let claim = claim(fields[level % fields.len()], reversed.len() as u64);
-        reversed.extend(claim.iter().rev());
-    }
-    reversed.reverse();
-    reversed
-}
-
 #[test]
 fn lengths_and_depths_of_protobuf() {
     if !can_measure() {
@@ -327,17 +271,9 @@ fn a_schema_that_would_run_forever() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i as start, i as end from n";
-    for (name, sql) in [
-        ("view", format!("create view CUPTI_ACTIVITY_KIND_KERNEL as {endless}")),
-        ("column", "create table CUPTI_ACTIVITY_KIND_KERNEL (end int); insert into CUPTI_ACTIVITY_KIND_KERNEL values (1); alter table CUPTI_ACTIVITY_KIND_KERNEL add column start int generated always as (length(hex(zeroblob(400000000)))) virtual".to_owned()),
-        ("lie", format!("create table NVTX_EVENTS (start int, end int); pragma writable_schema = on; update sqlite_schema set sql = 'create view NVTX_EVENTS as {endless}'")),
-    ] {
+    for (name, sql) in hostile_schemas() {
         let path = folder.path().join(format!("{name}.sqlite"));
-        let connection = rusqlite::Connection::open(&path).unwrap();
-        connection.execute_batch("create table StringIds (id integer primary key, value text)").unwrap();
-        connection.execute_batch(&sql).unwrap();
-        drop(connection);
+        sqlite_with(&path, &sql).unwrap();
         let outcome = cheaply(&path, name);
         assert!(outcome.error.is_some() || !outcome.warnings.is_empty(), "{name}: {outcome:?}");
     }

@@ -3,11 +3,10 @@
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Parser;
-use gapless_formats::{Limits, OpenOptions, Silent, open};
-use gapless_tests::measure::status_bytes;
+use gapless_formats::Limits;
+use gapless_tests::hostile::open_once;
 
 /// Opens files as one trace.
 #[derive(Parser)]
@@ -26,21 +25,6 @@ fn main() -> anyhow::Result<()> {
     for assignment in &cli.limit {
         limits.set(assignment).map_err(anyhow::Error::msg)?;
     }
-    let options = OpenOptions { limits, ..OpenOptions::default() };
-    let begun = Instant::now();
-    let outcome = open(&cli.paths, &options, &Silent);
-    let seconds = begun.elapsed().as_secs_f64();
-    let peak = status_bytes("VmHWM").unwrap_or(0);
-    let (events, warnings, error) = match &outcome {
-        Ok(trace) => {
-            let warnings = trace.warnings().sorted().iter().map(ToString::to_string).collect();
-            (Some(trace.events().len()), warnings, None)
-        }
-        Err(error) => (None, Vec::<String>::new(), Some(error.to_string())),
-    };
-    let report = serde_json::json!({
-        "events": events, "warnings": warnings, "error": error, "seconds": seconds, "peak_bytes": peak,
-    });
-    println!("{report}");
+    println!("{}", serde_json::to_string(&open_once(&cli.paths, limits))?);
     Ok(())
 }
