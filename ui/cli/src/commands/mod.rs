@@ -11,6 +11,8 @@ pub mod info;
 pub mod open;
 #[cfg(target_os = "linux")]
 pub mod record;
+#[cfg(all(target_os = "linux", feature = "desktop"))]
+mod recording;
 
 #[cfg(target_os = "linux")]
 use std::io::Write as _;
