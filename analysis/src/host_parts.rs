@@ -110,6 +110,7 @@ const CLASSES: usize = 8;
 /// The main thread of a rank, measured so that any window is split in O(log n).
 #[derive(Clone, Debug)]
 pub struct HostThread {
+    track: TrackId,
     parts: [MeasuredSet; CLASSES],
 }
 
@@ -146,7 +147,26 @@ impl HostThread {
             taken = taken.union(&set);
             MeasuredSet::new(own)
         });
-        Some(Self { parts })
+        Some(Self { track: main, parts })
+    }
+
+    /// The thread that was measured.
+    #[must_use]
+    pub const fn track(&self) -> TrackId {
+        self.track
+    }
+
+    /// Where the part at `place` of [`HostParts::parts`] lies in a window: as long as [`HostThread::parts`] says. The
+    /// last place is the rest. O(pieces of the part; for the rest, of all parts).
+    #[must_use]
+    pub fn intervals(&self, place: usize, window: Interval) -> IntervalSet {
+        match self.parts.get(place) {
+            Some(part) => part.set().clip(window),
+            None => {
+                let named = self.parts.iter().flat_map(|part| part.set().clip(window).intervals().to_vec());
+                IntervalSet::from_unsorted(named.collect()).gaps(window)
+            }
+        }
     }
 
     /// The split of a window.
@@ -260,5 +280,10 @@ mod tests {
         assert_eq!(parts.sum_ns(), 110);
         let half = thread.parts(Interval::new(0, 40));
         assert_eq!((half.data_loading_ns, half.operators_ns, half.sum_ns()), (25, 5, 40));
+        for window in [Interval::new(0, 110), Interval::new(0, 40), Interval::new(-50, 12), Interval::new(200, 210)] {
+            let lengths = thread.parts(window).parts().map(|(_, length)| length);
+            let found: Vec<i64> = (0..9).map(|place| thread.intervals(place, window).length()).collect();
+            assert_eq!(found, lengths, "{window:?}");
+        }
     }
 }

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use egui::{Context, FontDefinitions, FontFamily, Id, Ui, ViewportCommand};
 
-use crate::command::{COMMANDS, Command, CommandInfo, Needs, Shortcut};
+use crate::command::{COMMANDS, Command, CommandInfo, Shortcut};
 use crate::message::Message;
 use crate::update::{Effects, Model};
 use crate::view::{SEARCH_ID, root_ui};
 
 /// How often progress is shown anew. Rarely, so that drawing does not slow the loading down.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often the age of a recording is shown anew.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The app as eframe, pictures and tests run it.
 pub struct App {
@@ -52,6 +55,9 @@ impl App {
         if asked {
             ctx.request_repaint();
         }
+        if let Some(after) = self.model.follow() {
+            ctx.request_repaint_after(after.clamp(PROGRESS_INTERVAL, FOLLOW_INTERVAL));
+        }
         if self.model.state.loading.is_some() {
             ctx.request_repaint_after(PROGRESS_INTERVAL);
         }
@@ -59,12 +65,15 @@ impl App {
     }
 
     fn apply_effects(&mut self, ctx: &Context) {
-        let Effects { focus_search, apply_theme, quit } = std::mem::take(&mut self.model.effects);
+        let Effects { focus_search, apply_theme, quit, copy } = std::mem::take(&mut self.model.effects);
         if apply_theme {
             self.model.state.theme.apply(ctx);
         }
         if focus_search {
             ctx.memory_mut(|memory| memory.request_focus(Id::unique(SEARCH_ID)));
+        }
+        if let Some(text) = copy {
+            ctx.copy_text(text);
         }
         if quit {
             ctx.send_viewport_cmd(ViewportCommand::Close);
@@ -76,7 +85,8 @@ impl App {
         let state = &self.model.state;
         let mut messages = Vec::new();
         let is_typing = ctx.text_edit_focused();
-        let has_overlay = state.palette.is_some() || state.path_field.is_some() || state.shows_help;
+        let has_overlay =
+            state.palette.is_some() || state.path_field.is_some() || state.shows_help || state.check.is_some();
         ctx.input_mut(|input| {
             let dropped: Vec<_> = input.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect();
             if !dropped.is_empty() {
@@ -90,7 +100,7 @@ impl App {
             let (first, then): (Vec<&CommandInfo>, Vec<&CommandInfo>) = COMMANDS.iter().partition(with_shift);
             for info in first.into_iter().chain(then) {
                 let Shortcut::Key(shortcut) = info.shortcut else { continue };
-                let is_possible = info.needs == Needs::Nothing || state.loaded.is_some();
+                let is_possible = state.can(info.needs);
                 // Keys that a text field or an open sheet uses itself.
                 let is_taken =
                     shortcut.modifiers.is_none() && (is_typing || has_overlay) && info.command != Command::Help;

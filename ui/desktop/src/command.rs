@@ -48,6 +48,10 @@ pub enum Command {
     ClearHighlight,
     /// Show a tab of the bottom panel.
     Tab(BottomTab),
+    /// Look at what can be recorded here.
+    CheckMachine,
+    /// Show the end of a recording as it grows, or stay.
+    ToggleFollow,
     /// An action of the timeline.
     Timeline(TimelineCommand),
 }
@@ -88,6 +92,8 @@ pub enum Needs {
     Nothing,
     /// When a trace is open.
     Trace,
+    /// When the surroundings can record.
+    Recorder,
 }
 
 /// How a command is reached from the keyboard.
@@ -177,7 +183,9 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Command::NextStep, "Next step", key(CTRL, Key::ArrowRight), Menu::Go, Needs::Trace),
     row(Command::PreviousStep, "Previous step", key(CTRL, Key::ArrowLeft), Menu::Go, Needs::Trace),
     row(Command::WholeRecording, "Choose the whole recording", Shortcut::None, Menu::Go, Needs::Trace),
+    row(Command::ToggleFollow, "Follow a growing recording", key(CTRL, Key::E), Menu::Go, Needs::Trace),
     row(Command::Palette, "All commands…", key(CTRL_SHIFT, Key::P), Menu::Help, Needs::Nothing),
+    row(Command::CheckMachine, "Check this machine", Shortcut::None, Menu::Help, Needs::Recorder),
     row(Command::Help, "Keyboard and mouse", key(PLAIN, Key::F1), Menu::Help, Needs::Nothing),
 ];
 
@@ -187,9 +195,10 @@ pub fn info(command: Command) -> Option<&'static CommandInfo> {
     COMMANDS.iter().find(|info| info.command == command)
 }
 
-/// The commands that match what was typed, best first: every word must be in the title, beginnings count more.
+/// The commands that make sense and match what was typed, best first: every word must be in the title, beginnings
+/// count more.
 #[must_use]
-pub fn matching(query: &str, has_trace: bool) -> Vec<&'static CommandInfo> {
+pub fn matching(query: &str, can: impl Fn(Needs) -> bool) -> Vec<&'static CommandInfo> {
     let query = query.to_lowercase();
     let words: Vec<_> = query.split_whitespace().collect();
     let rank = |info: &CommandInfo| {
@@ -201,7 +210,7 @@ pub fn matching(query: &str, has_trace: bool) -> Vec<&'static CommandInfo> {
         let starts_word = words.iter().all(|word| title.split_whitespace().any(|part| part.starts_with(word)));
         Some((!starts_title, !starts_word))
     };
-    let possible = COMMANDS.iter().filter(|info| has_trace || info.needs == Needs::Nothing);
+    let possible = COMMANDS.iter().filter(|info| can(info.needs));
     let mut found: Vec<_> = possible.filter_map(|info| Some((rank(info)?, info))).collect();
     found.sort_by_key(|&(rank, _)| rank);
     found.into_iter().map(|(_, info)| info).collect()
@@ -237,12 +246,16 @@ mod tests {
 
     #[test]
     fn the_palette_ranks_beginnings_first_and_hides_what_needs_a_trace() {
-        let titles = |query, has_trace| matching(query, has_trace).iter().map(|info| info.title).collect::<Vec<_>>();
+        let titles = |query, has_trace| {
+            let found = matching(query, |needs| needs == Needs::Nothing || has_trace && needs == Needs::Trace);
+            found.iter().map(|info| info.title).collect::<Vec<_>>()
+        };
         assert_eq!(titles("step next", true).first(), Some(&"Next step"));
         assert_eq!(titles("sh ke", true), ["Show the kernels"]);
         assert_eq!(titles("next s", true).first(), Some(&"Next search hit"));
         assert!(titles("kernels", false).is_empty());
         assert!(titles("no such thing", true).is_empty());
-        assert_eq!(titles("", true).len(), COMMANDS.len());
+        let possible = COMMANDS.iter().filter(|info| info.needs != Needs::Recorder);
+        assert_eq!(titles("", true).len(), possible.count(), "nothing to record with");
     }
 }

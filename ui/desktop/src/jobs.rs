@@ -8,11 +8,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use gapless_analysis::{Analysis, AnalysisOptions, RankWork, analyze};
+use gapless_analysis::{Analysis, AnalysisOptions, HostThread, RankWork, analyze};
 use gapless_formats::{OpenError, OpenOptions, Progress};
 use gapless_timeline::TimelineIndex;
-use gapless_trace::{EventId, Trace};
+use gapless_trace::{EventId, RankId, Trace};
 
+use crate::follow::Stamp;
+use crate::record::{MachineCheck, Recording};
 use crate::same_name::SameName;
 use crate::search::{SearchResult, search};
 
@@ -36,12 +38,35 @@ pub struct Report {
     pub analysis: Analysis,
     /// The measured work of each rank, in the order of the trace, for any window of time.
     pub works: Vec<RankWork>,
+    /// What the main thread of each rank did, for any window of time; of ranks without device work.
+    pub hosts: Vec<Option<HostThread>>,
+}
+
+impl Report {
+    /// Analyses `trace`.
+    #[must_use]
+    pub fn new(trace: &Trace) -> Self {
+        let options = AnalysisOptions::default();
+        let analysis = analyze(trace, &options);
+        let works: Vec<_> = trace.rank_ids().map(|(rank, _)| RankWork::new(trace, rank, &options)).collect();
+        let of_rank = |((rank, _), work): ((RankId, _), &RankWork)| {
+            work.busy().is_empty().then(|| HostThread::new(trace, rank)).flatten()
+        };
+        let hosts = trace.rank_ids().zip(&works).map(of_rank).collect();
+        Self { analysis, works, hosts }
+    }
 }
 
 /// What a piece of work brings back.
 pub enum Done {
-    /// A trace was opened.
-    Opened(Generation, Opened),
+    /// A trace was opened; with the files that it was read from, as they were before.
+    Opened(Generation, Opened, Option<(Vec<PathBuf>, Stamp)>),
+    /// The files of the trace on the screen were looked at.
+    Looked(Generation, Stamp),
+    /// They were read again; `None` if they cannot be read at this moment.
+    ReadAgain(Generation, Option<Box<(Opened, Report)>>),
+    /// The machine was looked at.
+    Checked(Result<MachineCheck, String>),
     /// A trace could not be opened.
     Failed(Generation, String),
     /// The user gave up.
@@ -197,21 +222,22 @@ impl Jobs {
     }
 
     /// Opens `paths` as one trace.
-    pub fn open(&self, generation: Generation, paths: Vec<PathBuf>, options: OpenOptions) -> Arc<OpenProgress> {
+    pub fn open(
+        &self,
+        generation: Generation,
+        paths: Vec<PathBuf>,
+        options: OpenOptions,
+        recording: Option<Arc<dyn Recording>>,
+    ) -> Arc<OpenProgress> {
         let progress = Arc::new(OpenProgress::new());
         let shared = Arc::clone(&progress);
         self.spawn(move |sender| {
-            let text: Vec<_> = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-            let opened = gapless_formats::expand(&text)
-                .and_then(|files| gapless_formats::open(&files, &options, shared.as_ref()))
-                .map(|trace| {
-                    shared.stage("Building the timeline", 0);
-                    let index = Arc::new(TimelineIndex::build(&trace));
-                    Opened { trace: Arc::new(trace), index }
-                });
+            // Before reading: what is written meanwhile is a change.
+            let stamp = Stamp::of(&paths, recording.as_deref());
+            let opened = read(&paths, &options, shared.as_ref());
             let done = match opened {
                 Ok(_) if shared.is_cancelled() => Done::Cancelled(generation),
-                Ok(opened) => Done::Opened(generation, opened),
+                Ok(opened) => Done::Opened(generation, opened, Some((paths, stamp))),
                 Err(OpenError::Cancelled) => Done::Cancelled(generation),
                 Err(error) => Done::Failed(generation, error.to_string()),
             };
@@ -223,10 +249,35 @@ impl Jobs {
     /// Finds out where the time went.
     pub fn analyse(&self, generation: Generation, trace: Arc<Trace>) {
         self.spawn(move |sender| {
-            let options = AnalysisOptions::default();
-            let analysis = analyze(&trace, &options);
-            let works = trace.rank_ids().map(|(rank, _)| RankWork::new(&trace, rank, &options)).collect();
-            sender.send(Done::Analysed(generation, Box::new(Report { analysis, works }))).ok();
+            sender.send(Done::Analysed(generation, Box::new(Report::new(&trace)))).ok();
+        });
+    }
+
+    /// Looks whether files have changed.
+    pub fn look(&self, generation: Generation, paths: Vec<PathBuf>, recording: Option<Arc<dyn Recording>>) {
+        self.spawn(move |sender| {
+            sender.send(Done::Looked(generation, Stamp::of(&paths, recording.as_deref()))).ok();
+        });
+    }
+
+    /// Reads `paths` again and finds out where the time went.
+    pub fn read_again(&self, generation: Generation, paths: Vec<PathBuf>, options: OpenOptions) -> Arc<OpenProgress> {
+        let progress = Arc::new(OpenProgress::new());
+        let shared = Arc::clone(&progress);
+        self.spawn(move |sender| {
+            let again = read(&paths, &options, shared.as_ref()).ok().filter(|_| !shared.is_cancelled()).map(|opened| {
+                let report = Report::new(&opened.trace);
+                Box::new((opened, report))
+            });
+            sender.send(Done::ReadAgain(generation, again)).ok();
+        });
+        progress
+    }
+
+    /// Looks at what can be recorded on this machine.
+    pub fn check(&self, recording: Arc<dyn Recording>) {
+        self.spawn(move |sender| {
+            sender.send(Done::Checked(recording.check())).ok();
         });
     }
 
@@ -253,6 +304,16 @@ impl Jobs {
             sender.send(Done::Picked { paths, was_shown }).ok();
         });
     }
+}
+
+/// Opens what `paths` name and builds its timeline.
+fn read(paths: &[PathBuf], options: &OpenOptions, progress: &OpenProgress) -> Result<Opened, OpenError> {
+    let text: Vec<_> = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let files = gapless_formats::expand(&text)?;
+    let trace = gapless_formats::open(&files, options, progress)?;
+    progress.stage("Building the timeline", 0);
+    let index = Arc::new(TimelineIndex::build(&trace));
+    Ok(Opened { trace: Arc::new(trace), index })
 }
 
 /// What a panic said.

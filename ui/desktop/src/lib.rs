@@ -10,6 +10,7 @@
 mod app;
 mod command;
 mod dialog;
+mod follow;
 mod format;
 mod icon;
 mod jobs;
@@ -17,6 +18,7 @@ mod message;
 mod options;
 mod part;
 mod raster;
+mod record;
 mod same_name;
 mod screenshot;
 mod search;
@@ -33,6 +35,7 @@ mod tests;
 
 pub use options::{AppOptions, BottomTab, OptionError, RelativeRange, RendererChoice, ScreenshotOptions, ThemeChoice};
 pub use raster::{Picture, SoftwarePainter};
+pub use record::{Ability, CheckLine, MachineCheck, Recording, RecordingState};
 pub use screenshot::{picture, screenshot, write_png};
 pub use system::display_problem;
 pub use window::run;

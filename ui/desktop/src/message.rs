@@ -57,6 +57,8 @@ pub enum Message {
     SearchList(bool),
     /// The rank whose tables are shown.
     ChooseTableRank(RankId),
+    /// Put a text on the clipboard.
+    Copy(String),
     /// Sort a table by a column; by the same again turns it around.
     SortTable(TableId, usize),
 }

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use gapless_formats::OpenOptions;
 use gapless_trace::Duration;
+
+use crate::record::Recording;
 
 /// How to open the window.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,8 @@ pub struct AppOptions {
     pub theme: Option<ThemeChoice>,
     /// What draws the window.
     pub renderer: RendererChoice,
+    /// What the surroundings know about recording.
+    pub recording: Option<Arc<dyn Recording>>,
 }
 
 /// What to show on a picture that is made without a display.
@@ -27,6 +32,8 @@ pub struct ScreenshotOptions {
     pub paths: Vec<PathBuf>,
     /// How to open them.
     pub open: OpenOptions,
+    /// What the surroundings know about recording.
+    pub recording: Option<Arc<dyn Recording>>,
     /// The PNG file to write.
     pub output: PathBuf,
     /// Width and height in points; the picture has `pixels_per_point` times as many pixels.
@@ -55,6 +62,7 @@ impl ScreenshotOptions {
         Self {
             paths,
             open: OpenOptions::default(),
+            recording: None,
             output,
             size: [1600, 1000],
             pixels_per_point: 1.0,

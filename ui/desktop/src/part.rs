@@ -2,12 +2,35 @@
 
 use egui::Color32;
 use gapless_analysis::interval::{Interval, IntervalSet};
-use gapless_analysis::{IdleCause, Partition, RankWork};
+use gapless_analysis::{HostParts, HostThread, IdleCause, Partition, RankWork};
 use gapless_timeline::Theme;
 use gapless_timeline::theme::mix;
 use gapless_trace::{Duration, EventKind, Span};
 
-/// A part of a [`Partition`]; all of them together are its whole duration.
+/// A part of what the main thread did, in the order of [`HostParts::parts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostPart {
+    /// Python collects garbage.
+    Collection,
+    /// It waits for its input.
+    DataLoading,
+    /// It is in a communication call.
+    Communication,
+    /// The optimizer's step.
+    Optimizer,
+    /// The backward pass.
+    Backward,
+    /// Other operators.
+    Operators,
+    /// It does nothing that is named while another thread communicates.
+    CommunicationWait,
+    /// Ranges that somebody named.
+    Annotated,
+    /// The rest.
+    Other,
+}
+
+/// A part of a [`Partition`] or of [`HostParts`]; all of them together are its whole duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Some kernel computes.
@@ -20,10 +43,12 @@ pub enum Part {
     OtherDevice,
     /// Nothing runs on any device of the rank.
     Idle(IdleCause),
+    /// What the main thread does, in recordings without a device.
+    Host(HostPart),
 }
 
 impl Part {
-    /// All parts, in the order of bars.
+    /// All parts of a rank with a device, in the order of bars.
     pub const ALL: [Self; 9] = [
         Self::Compute,
         Self::ExposedCommunication,
@@ -34,6 +59,19 @@ impl Part {
         Self::Idle(IdleCause::KernelGap),
         Self::Idle(IdleCause::Unknown),
         Self::Idle(IdleCause::NothingQueued),
+    ];
+
+    /// All parts of a rank without a device, in the order of bars: input first, then what a step is for, then waiting.
+    pub const HOST: [Self; 9] = [
+        Self::Host(HostPart::DataLoading),
+        Self::Host(HostPart::Operators),
+        Self::Host(HostPart::Backward),
+        Self::Host(HostPart::Optimizer),
+        Self::Host(HostPart::Communication),
+        Self::Host(HostPart::CommunicationWait),
+        Self::Host(HostPart::Collection),
+        Self::Host(HostPart::Annotated),
+        Self::Host(HostPart::Other),
     ];
 
     /// Its name.
@@ -49,6 +87,15 @@ impl Part {
             Self::Idle(IdleCause::KernelGap) => "idle: gap between kernels",
             Self::Idle(IdleCause::NothingQueued) => "idle: nothing queued",
             Self::Idle(IdleCause::Unknown) => "idle: unexplained",
+            Self::Host(HostPart::Collection) => "garbage collection",
+            Self::Host(HostPart::DataLoading) => "data loading",
+            Self::Host(HostPart::Communication) => "communication calls",
+            Self::Host(HostPart::Optimizer) => "optimizer",
+            Self::Host(HostPart::Backward) => "backward",
+            Self::Host(HostPart::Operators) => "operators",
+            Self::Host(HostPart::CommunicationWait) => "waiting for communication",
+            Self::Host(HostPart::Annotated) => "named ranges",
+            Self::Host(HostPart::Other) => "Python and other",
         }
     }
 
@@ -69,18 +116,30 @@ impl Part {
             Self::Idle(IdleCause::KernelGap) => "the device's own pause between two queued kernels",
             Self::Idle(IdleCause::NothingQueued) => "no device works and no work follows",
             Self::Idle(IdleCause::Unknown) => "no device works, and the recording does not tell why",
+            Self::Host(HostPart::Collection) => "Python collects garbage on the main thread",
+            Self::Host(HostPart::DataLoading) => "the main thread waits for its input",
+            Self::Host(HostPart::Communication) => "the main thread is in a communication call",
+            Self::Host(HostPart::Optimizer) => "the optimizer's step",
+            Self::Host(HostPart::Backward) => "the backward pass",
+            Self::Host(HostPart::Operators) => "other operators on the main thread",
+            Self::Host(HostPart::CommunicationWait) => {
+                "nothing named runs on the main thread while another thread of the process communicates"
+            }
+            Self::Host(HostPart::Annotated) => "a range that the code or a library names, and nothing else in it",
+            Self::Host(HostPart::Other) => "Python, and whatever nothing names",
         }
     }
 
-    /// How long it lasts in `partition`.
+    /// How long it lasts in a window with this split; 0 for parts of the host where that was not measured.
     #[must_use]
-    pub const fn duration(self, partition: &Partition) -> Duration {
+    pub fn duration(self, partition: &Partition, host: Option<&HostParts>) -> Duration {
         Duration(match self {
             Self::Compute => partition.compute_ns,
             Self::ExposedCommunication => partition.exposed_comm_ns,
             Self::ExposedCopy => partition.exposed_copy_ns,
             Self::OtherDevice => partition.other_device_ns,
             Self::Idle(cause) => partition.idle_by_cause.of(cause),
+            Self::Host(part) => host.and_then(|host| host.parts().get(part as usize).map(|part| part.1)).unwrap_or(0),
         })
     }
 
@@ -97,6 +156,15 @@ impl Part {
             Self::Idle(IdleCause::KernelGap) => mix(theme.data.idle_host, theme.ui.background, 0.5),
             Self::Idle(IdleCause::Unknown) => mix(theme.data.idle_other, theme.ui.waiting, 0.5),
             Self::Idle(IdleCause::NothingQueued) => theme.data.idle_other,
+            Self::Host(HostPart::Collection) => theme.data.overhead,
+            Self::Host(HostPart::DataLoading) => theme.data.copy,
+            Self::Host(HostPart::Communication) => theme.data.communication,
+            Self::Host(HostPart::Optimizer) => mix(theme.data.operator, theme.ui.background, 0.55),
+            Self::Host(HostPart::Backward) => mix(theme.data.operator, theme.ui.background, 0.3),
+            Self::Host(HostPart::Operators) => theme.data.operator,
+            Self::Host(HostPart::CommunicationWait) => theme.ui.waiting,
+            Self::Host(HostPart::Annotated) => theme.data.annotation,
+            Self::Host(HostPart::Other) => theme.data.idle_other,
         }
     }
 
@@ -108,19 +176,19 @@ impl Part {
             Self::ExposedCommunication => kind.is_communication(),
             Self::ExposedCopy => kind.is_copy(),
             Self::OtherDevice => !kind.is_device_work(),
-            Self::Idle(_) => false,
+            Self::Idle(_) | Self::Host(_) => false,
         }
     }
 
     /// Whether it is waiting, which is hatched wherever it is drawn.
     #[must_use]
     pub const fn is_waiting(self) -> bool {
-        matches!(self, Self::Idle(IdleCause::OtherStream))
+        matches!(self, Self::Idle(IdleCause::OtherStream) | Self::Host(HostPart::CommunicationWait))
     }
 
     /// Where it lies in `window` on the clock of the trace. O(pieces in the window).
     #[must_use]
-    pub fn spans(self, work: &RankWork, window: Span) -> Vec<Span> {
+    pub fn spans(self, work: &RankWork, host: Option<&HostThread>, window: Span) -> Vec<Span> {
         let window = Interval::new(window.start.0, window.end.0);
         let set = match self {
             Self::Compute => work.compute().clip(window),
@@ -138,6 +206,7 @@ impl Part {
                 hull.map_or_else(IntervalSet::new, |hull| all.clip(hull).subtract(&known).subtract(&idle))
             }
             Self::Idle(cause) => idle_set(work, window, cause),
+            Self::Host(part) => host.map_or_else(IntervalSet::new, |host| host.intervals(part as usize, window)),
         };
         let span = |interval: &Interval| Span {
             start: gapless_trace::Timestamp(interval.start),

@@ -42,6 +42,7 @@ pub fn picture(options: &ScreenshotOptions) -> anyhow::Result<Picture> {
         bail!("a picture of {width} × {height} points at {ppp} pixels per point cannot be made");
     }
     let mut model = Model::new(Jobs::inline(), options.theme, options.open.clone());
+    model.offer_recording(options.recording.clone());
     model.open(options.paths.clone());
     model.collect();
     if let Some(failure) = &model.state.failure {

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gapless_analysis::{Partition, StepBreakdown, StepSummary};
+use gapless_analysis::interval::Interval;
+use gapless_analysis::{HostParts, Partition, StepBreakdown, StepSummary};
 use gapless_formats::OpenOptions;
 use gapless_timeline::{Overlay, Theme, TimelineIndex};
-use gapless_trace::{Args, EventId, RankId, Span, Timestamp, Trace, TrackKind};
+use gapless_trace::{Args, Duration, EventId, RankId, Span, Timestamp, Trace, TrackKind};
 
+use crate::command::Needs;
+use crate::follow::Followed;
 use crate::jobs::{Generation, OpenProgress, Report};
 use crate::part::Part;
+use crate::record::{CheckState, RecordCommand, Recording};
 use crate::same_name::SameName;
 use crate::search::SearchResult;
 use crate::table::{Sort, TableId};
@@ -39,6 +43,16 @@ pub struct State {
     pub shows_bottom: bool,
     /// Whether the help is open.
     pub shows_help: bool,
+    /// Whether the end of a growing recording is kept in view.
+    pub follows_end: bool,
+    /// What the surroundings know about recording.
+    pub recording: Option<Arc<dyn Recording>>,
+    /// The commands that record on this machine.
+    pub record_commands: Vec<RecordCommand>,
+    /// The text that was put on the clipboard last.
+    pub copied: Option<String>,
+    /// What can be recorded on this machine, while that is shown.
+    pub check: Option<CheckState>,
     /// The command palette, while it is open.
     pub palette: Option<Palette>,
     /// The field for a path, while it is open.
@@ -47,6 +61,18 @@ pub struct State {
     pub is_picking: bool,
     /// How the tables are sorted, one per table.
     pub sorts: [Sort; TableId::COUNT],
+}
+
+impl State {
+    /// Whether what a command needs is there.
+    #[must_use]
+    pub fn can(&self, needs: Needs) -> bool {
+        match needs {
+            Needs::Nothing => true,
+            Needs::Trace => self.loaded.is_some(),
+            Needs::Recorder => self.recording.is_some(),
+        }
+    }
 }
 
 /// A trace that is on its way.
@@ -108,6 +134,24 @@ pub struct RankRow {
     pub span: Span,
     /// Where its time went.
     pub partition: Partition,
+    /// What its main thread did, where no device work of it was recorded.
+    pub host: Option<HostParts>,
+}
+
+impl RankRow {
+    /// How long a part lasts.
+    #[must_use]
+    pub fn time(&self, part: Part) -> Duration {
+        part.duration(&self.partition, self.host.as_ref())
+    }
+
+    /// Time without progress because of communication: exposed on the device; or on the main thread, in calls and
+    /// waiting for them.
+    #[must_use]
+    pub fn exposed_communication(&self) -> Duration {
+        let host = self.host.map_or(0, |host| host.communication_ns + host.communication_wait_ns);
+        Duration(self.partition.exposed_comm_ns + host)
+    }
 }
 
 /// The chosen window, worked out.
@@ -133,13 +177,17 @@ impl WindowView {
     /// The mean over ranks of a part, in ns.
     #[must_use]
     pub fn mean_ns(&self, part: Part) -> f64 {
-        self.mean(|partition| part.duration(partition).0)
+        self.mean_of(|row| row.time(part).0)
     }
 
     /// The mean over ranks of any number of a partition; 0 without ranks.
     #[must_use]
     pub fn mean(&self, value: impl Fn(&Partition) -> i64) -> f64 {
-        let sum: i128 = self.rows.iter().map(|row| i128::from(value(&row.partition))).sum();
+        self.mean_of(|row| value(&row.partition))
+    }
+
+    fn mean_of(&self, value: impl Fn(&RankRow) -> i64) -> f64 {
+        let sum: i128 = self.rows.iter().map(|row| i128::from(value(row))).sum();
         if self.rows.is_empty() { 0.0 } else { sum as f64 / self.rows.len() as f64 }
     }
 }
@@ -204,6 +252,8 @@ pub struct Loaded {
     pub index: Arc<TimelineIndex>,
     /// Name of the folder or file.
     pub name: String,
+    /// The files that it was read from, which may grow.
+    pub followed: Option<Followed>,
     /// Where the time went, once it is known.
     pub report: Option<Report>,
     /// Which stretch of time the numbers are about.
@@ -247,18 +297,21 @@ impl Loaded {
             Window::Range(_) => "Selected range".to_owned(),
         };
         let mut rows = Vec::new();
-        for (rank, work) in report.analysis.ranks.iter().zip(&report.works) {
+        for ((rank, work), host) in report.analysis.ranks.iter().zip(&report.works).zip(&report.hosts) {
             let of_step = |step: &StepBreakdown| {
-                (Span { start: Timestamp(step.start_ns), end: Timestamp(step.end_ns) }, step.partition)
+                (Span { start: Timestamp(step.start_ns), end: Timestamp(step.end_ns) }, step.partition, step.host)
             };
             let found = match window {
                 Window::Whole => Some(of_step(&rank.whole)),
                 Window::Step(place) => step_of(&report.analysis.steps, place, &rank.steps).map(of_step),
-                Window::Range(span) => Some((span, work.partition(span))),
+                Window::Range(span) => {
+                    let interval = Interval::new(span.start.0, span.end.0);
+                    Some((span, work.partition(span), host.as_ref().map(|host| host.parts(interval))))
+                }
             };
-            if let Some((span, partition)) = found {
+            if let Some((span, partition, host)) = found {
                 let label = self.trace.rank(rank.breakdown.rank_id).map(gapless_trace::Rank::label).unwrap_or_default();
-                rows.push(RankRow { rank: rank.breakdown.rank_id, label, span, partition });
+                rows.push(RankRow { rank: rank.breakdown.rank_id, label, span, partition, host });
             }
         }
         let hull = rows.iter().map(|row| row.span).reduce(Span::hull).unwrap_or(whole);
@@ -269,6 +322,12 @@ impl Loaded {
     #[must_use]
     pub fn has_device_work(&self) -> bool {
         self.trace.tracks().iter().any(|track| track.kind == TrackKind::Stream && !track.events.is_empty())
+    }
+
+    /// What the time of a window is split into, in the order of bars.
+    #[must_use]
+    pub fn parts(&self) -> &'static [Part] {
+        if self.has_device_work() { &Part::ALL } else { &Part::HOST }
     }
 
     /// The steps over all ranks; none where the analysis takes the whole recording for want of steps.

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gapless_analysis::{HostThread, RankWork};
 use gapless_timeline::{BarStyle, Overlay, OverlayColor, OverlayPlace, Theme, TimelineCommand, TimelineState};
 use gapless_trace::{Duration, EventId, EventKind, RankId, Span, Timestamp, Trace, TrackKind};
 
 use crate::command::Command;
+use crate::follow::Followed;
 use crate::jobs::{Done, Generation, Jobs, Report};
 use crate::message::Message;
 use crate::part::Part;
+use crate::record::{CheckState, Recording, Surroundings};
 use crate::state::{
     Failure, Highlight, Loaded, Loading, Palette, PathField, Piece, Search, Selection, State, Window, name_of,
 };
@@ -20,7 +23,7 @@ use crate::view::slowest_worth_naming;
 use crate::{BottomTab, ThemeChoice, dialog};
 
 /// What the surroundings have to do after an update.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Give the search field the keyboard.
     pub focus_search: bool,
@@ -28,6 +31,8 @@ pub struct Effects {
     pub apply_theme: bool,
     /// Close the window.
     pub quit: bool,
+    /// Put this on the clipboard.
+    pub copy: Option<String>,
 }
 
 /// The app: its state, the timeline's own, and the work beside the frames.
@@ -61,6 +66,16 @@ impl Model {
             shows_summary: true,
             shows_bottom: true,
             shows_help: false,
+            follows_end: false,
+            recording: None,
+            record_commands: Surroundings {
+                program: "gapless".to_owned(),
+                has_python: true,
+                ..Surroundings::default()
+            }
+            .commands(),
+            copied: None,
+            check: None,
             palette: None,
             path_field: None,
             is_picking: false,
@@ -69,6 +84,12 @@ impl Model {
         };
         let effects = Effects { apply_theme: true, ..Effects::default() };
         Self { state, timeline: None, jobs, effects, keeps_view: false }
+    }
+
+    /// Takes what the surroundings know about recording.
+    pub fn offer_recording(&mut self, recording: Option<Arc<dyn Recording>>) {
+        self.state.record_commands = Surroundings::here(recording.as_deref()).commands();
+        self.state.recording = recording;
     }
 
     /// Takes over what background work has finished. Returns whether there was any.
@@ -85,7 +106,7 @@ impl Model {
         let coming = self.state.loading.as_ref().map(|loading| loading.generation);
         let shown = self.state.loaded.as_ref().map(|loaded| loaded.generation);
         match done {
-            Done::Opened(generation, opened) if Some(generation) == coming => {
+            Done::Opened(generation, opened, files) if Some(generation) == coming => {
                 let name = self.state.loading.take().map_or_else(String::new, |loading| loading.what);
                 self.timeline = Some(TimelineState::new(&opened.index));
                 self.jobs.analyse(generation, Arc::clone(&opened.trace));
@@ -94,6 +115,7 @@ impl Model {
                     trace: opened.trace,
                     index: opened.index,
                     name,
+                    followed: files.map(|(paths, stamp)| Followed::new(paths, stamp)),
                     report: None,
                     window: Window::Whole,
                     view: None,
@@ -123,6 +145,13 @@ impl Model {
                 let selection = self.state.loaded.as_mut().and_then(|loaded| loaded.selection.as_mut());
                 if let Some(selection) = selection.filter(|selection| selection.event == event) {
                     selection.same_name = same_name;
+                }
+            }
+            Done::Looked(generation, stamp) => self.looked(generation, stamp),
+            Done::ReadAgain(generation, again) => self.read_again(generation, again.map(|again| *again)),
+            Done::Checked(found) => {
+                if self.state.check.is_some() {
+                    self.state.check = Some(CheckState::Done(found));
                 }
             }
             Done::Picked { paths, was_shown } => {
@@ -177,7 +206,8 @@ impl Model {
         self.state.failure = None;
         self.state.path_field = None;
         let what = name_of(&paths);
-        let progress = self.jobs.open(self.state.generation, paths, self.state.open_options.clone());
+        let progress =
+            self.jobs.open(self.state.generation, paths, self.state.open_options.clone(), self.state.recording.clone());
         self.state.loading = Some(Loading { generation: self.state.generation, what, progress });
     }
 
@@ -189,7 +219,7 @@ impl Model {
         let progress = Arc::new(crate::jobs::OpenProgress::finished());
         let loading = Loading { generation: self.state.generation, what: name.to_owned(), progress };
         self.state.loading = Some(loading);
-        self.finish(Done::Opened(self.state.generation, crate::jobs::Opened { trace, index }));
+        self.finish(Done::Opened(self.state.generation, crate::jobs::Opened { trace, index }, None));
         self.collect();
     }
 
@@ -209,6 +239,7 @@ impl Model {
                 self.state.palette = None;
                 self.state.path_field = None;
                 self.state.shows_help = false;
+                self.state.check = None;
             }
             Message::PaletteQuery(query) => self.state.palette = Some(Palette { query, chosen: 0 }),
             Message::PaletteChoose(chosen) => {
@@ -259,6 +290,10 @@ impl Model {
                 }
                 self.sort_all();
             }
+            Message::Copy(text) => {
+                self.state.copied = Some(text.clone());
+                self.effects.copy = Some(text);
+            }
             Message::SortTable(table, column) => self.sort_table(table, column),
         }
         self.collect();
@@ -307,6 +342,18 @@ impl Model {
                     self.clear_highlight();
                 } else {
                     self.run_timeline(TimelineCommand::ClearSelection);
+                }
+            }
+            Command::CheckMachine => {
+                if let Some(recording) = self.state.recording.clone() {
+                    self.state.check = Some(CheckState::Running);
+                    self.jobs.check(recording);
+                }
+            }
+            Command::ToggleFollow => {
+                self.state.follows_end = !self.state.follows_end;
+                if let Some(timeline) = self.timeline.as_mut().filter(|_| self.state.follows_end) {
+                    timeline.show_end();
                 }
             }
             Command::Tab(tab) => self.show_tab(tab),
@@ -377,6 +424,16 @@ impl Model {
         }
     }
 
+    /// Works the window out anew after the trace has grown.
+    pub(crate) fn window_again(&mut self, window: Window) {
+        let range = self.timeline.as_ref().and_then(|timeline| timeline.range);
+        self.choose_window(window, false);
+        if let Some(timeline) = &mut self.timeline {
+            timeline.range = range;
+        }
+        self.sort_all();
+    }
+
     fn range_changed(&mut self, range: Option<Span>) {
         match range.filter(|range| !range.is_empty()) {
             Some(range) => self.choose_window(Window::Range(range), false),
@@ -405,12 +462,12 @@ impl Model {
             Some(rank_label) => format!("{rank_label}: {}", part.label()),
             None => format!("All ranks: {}", part.label()),
         };
-        self.light_up(move |kind| part.holds(kind), of_rank, label, |work, span| part.spans(work, span));
+        self.light_up(move |kind| part.holds(kind), of_rank, label, |work, host, span| part.spans(work, host, span));
     }
 
     fn show_hidden_communication(&mut self) {
         let label = |_: Option<&str>| "All ranks: communication under compute".to_owned();
-        self.light_up(EventKind::is_communication, None::<fn(RankId) -> bool>, label, |work, span| {
+        self.light_up(EventKind::is_communication, None::<fn(RankId) -> bool>, label, |work, _, span| {
             let window = gapless_analysis::interval::Interval::new(span.start.0, span.end.0);
             let hidden = work.communication().clip(window).intersection(&work.compute().clip(window));
             let as_span = |piece: &gapless_analysis::interval::Interval| Span {
@@ -428,7 +485,7 @@ impl Model {
         kinds: impl Fn(EventKind) -> bool + Copy,
         of_rank: Option<impl Fn(RankId) -> bool>,
         label: impl Fn(Option<&str>) -> String,
-        spans: impl Fn(&gapless_analysis::RankWork, Span) -> Vec<Span>,
+        spans: impl Fn(&RankWork, Option<&HostThread>, Span) -> Vec<Span>,
     ) {
         let Some(loaded) = &mut self.state.loaded else { return };
         let (Some(report), Some(view)) = (&loaded.report, &loaded.view) else { return };
@@ -447,12 +504,13 @@ impl Model {
             }
             window = Some(window.map_or(row.span, |window| window.hull(row.span)));
             if let Some(work) = report.works.get(row.rank.index()) {
-                let spans = spans(work, row.span);
+                let host = report.hosts.get(row.rank.index()).and_then(Option::as_ref);
+                let spans = spans(work, host, row.span);
                 events.extend(events_in(&loaded.trace, row.rank, kinds, &spans));
                 pieces.extend(spans.into_iter().map(|span| Piece { rank: row.rank, span }));
             }
         }
-        let highlight = Highlight::new(&loaded.trace, label(rank_label), pieces, events);
+        let highlight = Highlight::new(&loaded.trace, &report.hosts, label(rank_label), pieces, events);
         loaded.highlight = Some(highlight);
         if let (Some(timeline), Some(window)) = (&mut self.timeline, window) {
             if let Some(rank) = opened {
@@ -480,7 +538,7 @@ impl Model {
                 }
             }
         }
-        let highlight = Highlight::new(trace, name.to_owned(), pieces, events);
+        let highlight = Highlight::new(trace, &[], name.to_owned(), pieces, events);
         let hull = highlight.hull();
         loaded.highlight = Some(highlight);
         if let (Some(timeline), Some(hull)) = (&mut self.timeline, hull) {
@@ -598,13 +656,19 @@ impl Model {
 
 impl Highlight {
     /// A highlight with its pieces put in order.
-    fn new(trace: &Trace, label: String, mut pieces: Vec<Piece>, mut events: Vec<EventId>) -> Self {
+    fn new(
+        trace: &Trace,
+        hosts: &[Option<HostThread>],
+        label: String,
+        mut pieces: Vec<Piece>,
+        mut events: Vec<EventId>,
+    ) -> Self {
         events.sort_unstable();
         pieces.sort_by_key(|piece| (piece.span.start, piece.rank, piece.span.end));
         let mut by_length: Vec<usize> = (0..pieces.len()).collect();
         by_length.sort_by_key(|&place| std::cmp::Reverse(pieces.get(place).map(|piece| piece.span.duration())));
         let events: Arc<[EventId]> = events.into();
-        let overlays = if events.is_empty() { overlays(trace, &pieces) } else { Vec::new() };
+        let overlays = if events.is_empty() { overlays(trace, hosts, &pieces) } else { Vec::new() };
         Self { label, pieces, by_length, at: None, events, overlays }
     }
 
@@ -622,8 +686,8 @@ impl Highlight {
 }
 
 /// Marks for time in which nothing runs: on the stream of each rank that has most work, since that is where it is
-/// missed.
-fn overlays(trace: &Trace, pieces: &[Piece]) -> Vec<Overlay> {
+/// missed; on the measured thread of a rank without streams.
+fn overlays(trace: &Trace, hosts: &[Option<HostThread>], pieces: &[Piece]) -> Vec<Overlay> {
     let mut by_rank: BTreeMap<RankId, Vec<Span>> = BTreeMap::new();
     for piece in pieces {
         by_rank.entry(piece.rank).or_default().push(piece.span);
@@ -631,7 +695,9 @@ fn overlays(trace: &Trace, pieces: &[Piece]) -> Vec<Overlay> {
     let marks = by_rank.into_iter().map(|(rank, spans)| {
         let streams = trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::Stream);
         let busiest = streams.max_by_key(|(id, track)| (track.events.len(), std::cmp::Reverse(*id)));
-        let place = busiest.map_or(OverlayPlace::Rank(rank), |(id, _)| OverlayPlace::Track(id));
+        let host = hosts.get(rank.index()).and_then(Option::as_ref).map(HostThread::track);
+        let track = busiest.map(|(id, _)| id).or(host);
+        let place = track.map_or(OverlayPlace::Rank(rank), OverlayPlace::Track);
         Overlay::spans(place, spans, BarStyle::Hatched, OverlayColor::Warning)
     });
     marks.collect()

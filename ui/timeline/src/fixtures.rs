@@ -131,6 +131,27 @@ fn training_chunk(rank: u32, steps: i64) -> RawChunk {
     chunk
 }
 
+/// Two ranks on the CPU: collectives of gloo on two threads of their own, issued by the main thread, and one of MPI.
+pub fn host_communication() -> Trace {
+    let rank_part = |rank: u32| {
+        let mut chunk = RawChunk::default();
+        let threads = [1, 2, 3].map(|tid| chunk.track(TrackKind::Thread, RawId::Int(100), RawId::Int(tid)));
+        let mut add = |thread: usize, kind, name: &str, category: &str, start, dur| {
+            let (name, category) = (chunk.strings.intern(name), chunk.strings.intern(category));
+            chunk.push(start, dur, name, category, kind, threads[thread], NONE, NONE, ArgsLoc::default());
+        };
+        let late = i64::from(rank) * 10_000;
+        for (thread, start) in [(1, 100_000), (2, 120_000)] {
+            add(0, EventKind::Operator, "c10d::allreduce_", "collective_comm", start - 5_000 + late, 4_000);
+            add(thread, EventKind::Other, "gloo:all_reduce", "collective_comm", start + late, 50_000 - late);
+        }
+        add(1, EventKind::Other, "gloo:broadcast", "collective_comm", 300_000, 20_000);
+        add(0, EventKind::Annotation, "MPI_Allreduce", "communication", 400_000 + late, 50_000 - late);
+        part(rank, chunk)
+    };
+    Trace::from_parts(vec![rank_part(0), rank_part(1)], &BuildOptions::default()).unwrap()
+}
+
 /// One stream: `events` kernels of 1 µs every 1.5 µs, then nothing for a thousand times as long, then one more.
 pub fn burst(events: i64) -> Trace {
     let mut chunk = RawChunk::default();

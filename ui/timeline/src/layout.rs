@@ -9,6 +9,8 @@ use gapless_trace::{
 };
 use rayon::prelude::*;
 
+use crate::communication::{self, CommunicationGroup};
+
 /// Rows of annotations that are gathered below the steps; deeper ones are seen on their thread.
 const ANNOTATION_ROWS: usize = 1;
 
@@ -96,6 +98,7 @@ pub struct RankNode {
 #[derive(Clone, Debug, Default)]
 pub struct TimelineLayout {
     pub(crate) ranks: Vec<RankNode>,
+    communication: Vec<CommunicationGroup>,
     lists: Vec<Vec<EventId>>,
     steps: Vec<EventId>,
 }
@@ -113,6 +116,7 @@ impl TimelineLayout {
             }
             layout.ranks.push(node);
         }
+        layout.communication = communication::gather(trace, &mut layout.lists);
         layout
     }
 
@@ -120,6 +124,12 @@ impl TimelineLayout {
     #[must_use]
     pub fn ranks(&self) -> &[RankNode] {
         &self.ranks
+    }
+
+    /// Communication of all ranks by process group.
+    #[must_use]
+    pub fn communication(&self) -> &[CommunicationGroup] {
+        &self.communication
     }
 
     /// The events of a list, by start.

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::print_stdout))]
 
 mod chrome;
+mod communication;
 mod counter;
 #[cfg(test)]
 mod fixtures;
@@ -28,12 +29,14 @@ mod placement;
 mod scene;
 mod sequence;
 mod state;
+mod take_over;
 pub mod theme;
 mod viewport;
 mod widget;
 #[cfg(test)]
 mod widget_tests;
 
+pub use communication::{CollectiveWaits, CommunicationGroup, CommunicationRank};
 pub use format::{counter_value, grouped, precise};
 pub use index::TimelineIndex;
 pub use input::{KEYS, KeyHelp};

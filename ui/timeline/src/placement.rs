@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use gapless_trace::{EventId, RankId, Trace};
 
+use crate::communication::CommunicationGroup;
 use crate::layout::{RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, is_crowded};
 use crate::theme::metrics;
 
@@ -28,6 +29,8 @@ pub(crate) struct Folds {
     crowded: Vec<bool>,
     /// By place of the rank and of the track in it.
     tracks: FxHashMap<(usize, usize), TrackFold>,
+    /// Whether the lines of communication are shown.
+    communication: bool,
     /// Changes with every change.
     pub revision: u64,
 }
@@ -36,7 +39,14 @@ impl Folds {
     /// The first rank open, the others folded.
     pub fn new(layout: &TimelineLayout) -> Self {
         let crowded = layout.ranks().iter().map(|rank| is_crowded(rank.tracks.iter())).collect();
-        Self { open: (0..layout.ranks().len()).map(|rank| rank == 0).collect(), crowded, ..Self::default() }
+        /// With more lines than these the ranks themselves would lie below the window.
+        const MOST_LINES: usize = 16;
+        let lines: usize =
+            layout.communication().iter().flat_map(|group| &group.ranks).map(|rank| rank.lines.len()).sum();
+        // One rank alone has nobody to be compared with.
+        let communication = layout.ranks().len() > 1 && lines <= MOST_LINES;
+        let open = (0..layout.ranks().len()).map(|rank| rank == 0).collect();
+        Self { open, crowded, communication, ..Self::default() }
     }
 
     pub fn is_open(&self, rank: usize) -> bool {
@@ -48,6 +58,15 @@ impl Folds {
             *entry = open;
             self.revision += 1;
         }
+    }
+
+    pub fn shows_communication(&self) -> bool {
+        self.communication
+    }
+
+    pub fn toggle_communication(&mut self) {
+        self.communication = !self.communication;
+        self.revision += 1;
     }
 
     pub fn set_all_open(&mut self, open: bool) {
@@ -66,6 +85,11 @@ impl Folds {
         self.tracks.get(&(rank, track)).copied().unwrap_or(initial)
     }
 
+    /// How a track was folded or opened, if it was.
+    pub fn chosen(&self, rank: usize, track: usize) -> Option<TrackFold> {
+        self.tracks.get(&(rank, track)).copied()
+    }
+
     pub fn set_track(&mut self, rank: usize, track: usize, fold: TrackFold) {
         self.tracks.insert((rank, track), fold);
         self.revision += 1;
@@ -81,6 +105,10 @@ pub(crate) enum BlockItem {
     FoldedRank(usize),
     /// A track: places of the rank and of the track in it.
     Track(usize, usize),
+    /// The heading of the communication of all ranks.
+    CommunicationHeading,
+    /// What a rank communicates: places of the group and of the rank in it.
+    Communication(usize, usize),
 }
 
 /// Something with a header, from top to bottom.
@@ -100,6 +128,8 @@ pub(crate) struct PlacedBlock {
 pub(crate) enum RowContent {
     /// A row of a track.
     Source(RowSource),
+    /// A line of communication, whose events are drawn on tracks of their own too.
+    Collectives(RowSource),
     /// Device work of a folded rank, by its place.
     Device(usize),
     /// Communication of a folded rank, by its place.
@@ -129,6 +159,7 @@ impl Placement {
     /// their main threads.
     pub fn new(layout: &TimelineLayout, folds: &Folds, show_hidden: bool, max_depth: u16) -> (Self, Self) {
         let (mut pinned, mut scrolled) = (Self::default(), Self::default());
+        scrolled.push_communication(layout.communication(), folds.shows_communication());
         for (place, rank) in layout.ranks().iter().enumerate() {
             let open = folds.is_open(place);
             if open {
@@ -153,6 +184,32 @@ impl Placement {
         let rows = self.rows.len()..self.rows.len();
         self.blocks.push(PlacedBlock { item, y: self.height, height, rows, hidden_rows });
         self.height += height;
+    }
+
+    fn push_communication(&mut self, groups: &[CommunicationGroup], open: bool) {
+        if groups.is_empty() {
+            return;
+        }
+        self.push_block(BlockItem::CommunicationHeading, metrics::RANK_HEADING, 0);
+        let places = groups.iter().enumerate().flat_map(|(group, node)| {
+            node.ranks.iter().enumerate().map(move |(rank, line)| (BlockItem::Communication(group, rank), rank, line))
+        });
+        for (item, place, line) in places.filter(|_| open) {
+            if place == 0 {
+                self.height += metrics::SPACE / 2.0;
+            }
+            let (y, first) = (self.height, self.rows.len());
+            for (row, &source) in line.lines.iter().enumerate() {
+                let y = y + row as f32 * metrics::DEPTH_ROW;
+                let content = RowContent::Collectives(source);
+                self.rows.push(PlacedRow { content, rank: line.rank, depth: 0, y, height: metrics::DEPTH_ROW });
+            }
+            self.push_block(item, line.lines.len() as f32 * metrics::DEPTH_ROW, 0);
+            if let Some(block) = self.blocks.last_mut() {
+                block.rows.start = first;
+            }
+        }
+        self.height += metrics::SPACE;
     }
 
     fn push_folded(&mut self, place: usize, node: &RankNode) {
@@ -232,7 +289,7 @@ impl Placement {
         let block = self.blocks.iter().find(|block| match block.item {
             BlockItem::FoldedRank(place) => place == rank,
             BlockItem::Track(of, place) => of == rank && place == track,
-            BlockItem::RankHeading(_) => false,
+            BlockItem::RankHeading(_) | BlockItem::CommunicationHeading | BlockItem::Communication(..) => false,
         })?;
         let rows = self.rows.get(block.rows.clone())?;
         if let BlockItem::FoldedRank(_) = block.item {
@@ -242,6 +299,21 @@ impl Placement {
         let own = rows.iter().find(|placed| placed.content == RowContent::Source(source));
         own.or_else(|| rows.get(inner.min(rows.len().saturating_sub(1))))
     }
+}
+
+/// The line of communication that shows an event, beside its own row.
+pub(crate) fn collectives_row<'a>(
+    placement: &'a Placement,
+    trace: &Trace,
+    layout: &TimelineLayout,
+    event: EventId,
+) -> Option<&'a PlacedRow> {
+    let lines = placement.rows.iter().take_while(|row| matches!(row.content, RowContent::Collectives(_)));
+    let rank = trace.rank_of(event)?;
+    lines.filter(|row| row.rank == rank).find(|row| match row.content {
+        RowContent::Collectives(RowSource::List(list)) => layout.position(trace, list, event).is_some(),
+        _ => false,
+    })
 }
 
 fn row_height(group: TrackGroup, place: usize) -> f32 {

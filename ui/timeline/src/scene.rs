@@ -17,6 +17,7 @@ use gapless_trace::{EventId, RowId, Trace};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
+use crate::communication::{CollectiveWaits, wait_of};
 use crate::index::TimelineIndex;
 use crate::layout::{ListId, RowSource};
 use crate::lod::{Grid, PixelColumn, add_events};
@@ -89,6 +90,8 @@ pub(crate) struct SceneInput<'a> {
     pub max_texture_side: usize,
     pub matches: Option<&'a [EventId]>,
     pub overlays: &'a [Overlay],
+    /// How long collectives wait, where that is known.
+    pub waits: Option<&'a CollectiveWaits>,
     /// Advance width of each ASCII character of the bar font.
     pub char_widths: &'a [f32; 128],
 }
@@ -104,6 +107,8 @@ pub(crate) struct SceneBuilder<'a> {
     columns: Vec<PixelColumn>,
     /// Those that earlier pictures looked up.
     pub lit: Lit,
+    /// Whether the present row is a line of communication.
+    in_collectives: bool,
     stats: FrameStats,
 }
 
@@ -175,6 +180,7 @@ impl<'a> SceneBuilder<'a> {
             texels: Vec::new(),
             columns: Vec::new(),
             lit: Lit::default(),
+            in_collectives: false,
             stats: FrameStats::default(),
         }
     }
@@ -186,6 +192,7 @@ impl<'a> SceneBuilder<'a> {
             let y = Rangef::new(origin_y + row.y, origin_y + row.y + row.height - 1.0);
             self.stats.rows += 1;
             let mut single = [RowSource::List(ListId(0))];
+            self.in_collectives = matches!(row.content, RowContent::Collectives(_));
             let sources = sources_of(index, row.content, &mut single);
             if let [RowSource::Counter(counter)] = sources {
                 self.counter(*counter, y);
@@ -298,6 +305,19 @@ impl<'a> SceneBuilder<'a> {
         }
         push_quad(&mut self.bars, Rect::from_x_y_ranges(x0..=x1, y), color);
         self.stats.bars += 1;
+        let wait = self.input.waits.filter(|_| self.in_collectives).and_then(|waits| wait_of(waits, id));
+        if let Some(wait) = wait {
+            let until = self.x(events.start(event).saturating_add(wait.0)).min(x1);
+            if until - x0 >= 1.0 {
+                let rect = Rect::from_x_y_ranges(x0..=until, y);
+                push_quad(&mut self.bars, rect, self.input.theme.ui.waiting);
+                self.stats.bars += 1 + push_stripes(&mut self.bars, rect, self.input.theme.hatch_stripe());
+                if labelled && x1 - until >= metrics::MIN_LABEL_WIDTH {
+                    self.label(id, until, x1, y, self.input.theme.text_on(color));
+                }
+                return;
+            }
+        }
         if labelled && width >= metrics::MIN_LABEL_WIDTH {
             let text_color = if dimmed { self.input.theme.ui.faint } else { self.input.theme.text_on(color) };
             self.label(id, x0, x1, y, text_color);
@@ -619,7 +639,7 @@ pub(crate) fn sources_of<'a>(
 ) -> &'a [RowSource] {
     let rank = |place: usize| index.layout().ranks().get(place);
     match content {
-        RowContent::Source(source) => {
+        RowContent::Source(source) | RowContent::Collectives(source) => {
             *single = [source];
             single
         }

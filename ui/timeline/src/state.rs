@@ -187,7 +187,7 @@ impl TimelineState {
     }
 
     /// The view that the present motion ends in.
-    fn target(&self) -> Viewport {
+    pub(crate) fn target(&self) -> Viewport {
         self.animation.map_or(self.view, |animation| animation.to)
     }
 
@@ -327,6 +327,8 @@ impl TimelineState {
     /// Does what a click on a header does.
     pub(crate) fn toggle(&mut self, item: BlockItem, group: TrackGroup, hidden_rows: usize, rows: usize) {
         match item {
+            BlockItem::CommunicationHeading => self.folds.toggle_communication(),
+            BlockItem::Communication(..) => {}
             BlockItem::RankHeading(rank) => self.folds.set_open(rank, false),
             BlockItem::FoldedRank(rank) => self.folds.set_open(rank, true),
             BlockItem::Track(rank, track) => {

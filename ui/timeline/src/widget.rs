@@ -8,13 +8,14 @@ use egui::{
 use gapless_trace::{EventId, RankId, Timestamp, Trace};
 
 use crate::chrome::{self, Header};
+use crate::communication::CollectiveWaits;
 use crate::format::{counter_value, grouped, precise};
 use crate::index::TimelineIndex;
 use crate::input;
 use crate::layout::{RowSource, TrackGroup};
 use crate::links::links_of;
 use crate::overlay::Overlay;
-use crate::placement::{BlockItem, PlacedBlock, Placement, TrackFold};
+use crate::placement::{BlockItem, PlacedBlock, PlacedRow, Placement, TrackFold, collectives_row};
 use crate::scene::{FrameStats, Lit, Scene, SceneBuilder, SceneInput};
 use crate::state::TimelineState;
 use crate::theme::{Theme, fade, metrics};
@@ -75,6 +76,7 @@ struct SceneKey {
     theme: Theme,
     matches: Option<Arc<[EventId]>>,
     overlays: Vec<Overlay>,
+    waits: Option<Arc<CollectiveWaits>>,
 }
 
 impl SceneKey {
@@ -84,9 +86,15 @@ impl SceneKey {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             _ => false,
         };
+        let same_waits = match (&self.waits, &other.waits) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
         let same_overlays = self.overlays.len() == other.overlays.len()
             && self.overlays.iter().zip(&other.overlays).all(|(a, b)| a.is_same(b));
         same_matches
+            && same_waits
             && same_overlays
             && self.view == other.view
             && self.rect == other.rect
@@ -160,6 +168,7 @@ pub struct Timeline<'a> {
     theme: &'a Theme,
     matches: Option<&'a Arc<[EventId]>>,
     overlays: &'a [Overlay],
+    waits: Option<&'a Arc<CollectiveWaits>>,
     badges: &'a [(RankId, String)],
     keyboard: bool,
     tooltip: bool,
@@ -169,7 +178,17 @@ impl<'a> Timeline<'a> {
     /// The timeline of `trace`; `index` must have been built of it.
     #[must_use]
     pub fn new(trace: &'a Trace, index: &'a TimelineIndex, theme: &'a Theme) -> Self {
-        Self { trace, index, theme, matches: None, overlays: &[], badges: &[], keyboard: true, tooltip: true }
+        Self {
+            trace,
+            index,
+            theme,
+            matches: None,
+            overlays: &[],
+            waits: None,
+            badges: &[],
+            keyboard: true,
+            tooltip: true,
+        }
     }
 
     /// Events found by a search, ascending: they keep their colours, all others fade. Keep the `Arc`, so that what was
@@ -183,6 +202,13 @@ impl<'a> Timeline<'a> {
     #[must_use]
     pub fn overlays(self, overlays: &'a [Overlay]) -> Self {
         Self { overlays, ..self }
+    }
+
+    /// How long each collective waits for other ranks before anything is transferred, ascending by event: that part is
+    /// hatched in the lines of communication. Keep the `Arc`, so that what was drawn of it can be used again.
+    #[must_use]
+    pub fn collective_waits(self, waits: Option<&'a Arc<CollectiveWaits>>) -> Self {
+        Self { waits, ..self }
     }
 
     /// Texts right of the labels of ranks (`late 5 of 8`).
@@ -416,6 +442,7 @@ impl<'a> Timeline<'a> {
             theme: self.theme.clone(),
             matches: self.matches.cloned(),
             overlays: self.overlays.to_vec(),
+            waits: self.waits.cloned(),
         };
         let Cache { scenes, char_widths, lit, .. } = &mut state.cache;
         let Some(cached) = scenes.get_mut(part) else { return FrameStats::default() };
@@ -433,6 +460,7 @@ impl<'a> Timeline<'a> {
                 max_texture_side: ui.input(|input| input.max_texture_side),
                 matches: self.matches.map(|matches| &**matches),
                 overlays: self.overlays,
+                waits: self.waits.map(|waits| &**waits),
                 char_widths: &widths,
             });
             let same = |of: &Arc<[EventId]>| self.matches.is_some_and(|matches| Arc::ptr_eq(matches, of));
@@ -485,12 +513,16 @@ impl<'a> Timeline<'a> {
         event: EventId,
     ) -> Option<Rect> {
         let row = placed.row_of(self.trace, self.index.layout(), event)?;
+        Some(self.rect_in(state, areas, row, origin_y, event))
+    }
+
+    fn rect_in(&self, state: &TimelineState, areas: &Areas, row: &PlacedRow, origin_y: f32, event: EventId) -> Rect {
         let span = self.trace.event(event).span();
         let x = areas.rows.x_range();
         let x0 = state.view.x_of(span.start, x);
         let x1 = state.view.x_of(span.end, x).max(x0 + 2.0);
         let top = origin_y + row.y;
-        Some(Rect::from_min_max(pos2(x0, top), pos2(x1, top + row.height - 1.0)))
+        Rect::from_min_max(pos2(x0, top), pos2(x1, top + row.height - 1.0))
     }
 
     fn outline(
@@ -503,7 +535,24 @@ impl<'a> Timeline<'a> {
         event: EventId,
         stroke: Stroke,
     ) {
-        let Some(rect) = self.rect_of(state, areas, placed, origin_y, event) else { return };
+        let layout = self.index.layout();
+        let rows = [placed.row_of(self.trace, layout, event), collectives_row(placed, self.trace, layout, event)];
+        for row in rows.into_iter().flatten() {
+            self.outline_in(painter, state, areas, origin_y, row, event, stroke);
+        }
+    }
+
+    fn outline_in(
+        &self,
+        painter: &Painter,
+        state: &TimelineState,
+        areas: &Areas,
+        origin_y: f32,
+        row: &PlacedRow,
+        event: EventId,
+        stroke: Stroke,
+    ) {
+        let rect = self.rect_in(state, areas, row, origin_y, event);
         // Single precision is too coarse for ends that are millions of pixels away.
         let rect = rect.intersect(areas.rows.expand2(vec2(8.0, f32::INFINITY)));
         if rect.is_positive() {
@@ -574,6 +623,10 @@ impl<'a> Timeline<'a> {
         let (rank, track) = match block.item {
             BlockItem::RankHeading(rank) | BlockItem::FoldedRank(rank) => (rank, None),
             BlockItem::Track(rank, track) => (rank, Some(track)),
+            BlockItem::CommunicationHeading | BlockItem::Communication(..) => {
+                self.communication_header(ui, painter, state, id, rect, clip, block);
+                return;
+            }
         };
         let Some(node) = ranks.get(rank) else { return };
         let track_node = track.and_then(|track| node.tracks.get(track));
@@ -633,6 +686,53 @@ impl<'a> Timeline<'a> {
         if let Some(node) = track_node {
             response.on_hover_text(&node.detail);
         }
+    }
+
+    /// The header of the communication of all ranks, or of a line of it.
+    fn communication_header(
+        &self,
+        ui: &Ui,
+        painter: &Painter,
+        state: &mut TimelineState,
+        id: Id,
+        rect: Rect,
+        clip: Rect,
+        block: &PlacedBlock,
+    ) {
+        let groups = self.index.layout().communication();
+        let (label, detail, note, folded) = match block.item {
+            BlockItem::Communication(group, place) => {
+                let Some(group) = groups.get(group) else { return };
+                let Some(line) = group.ranks.get(place) else { return };
+                let detail = format!("Communication of {} in {}", line.label, group.label);
+                // The group is named once, beside its first rank.
+                let note = (place == 0).then(|| (group.label.clone(), self.theme.ui.faint));
+                (line.label.as_str(), detail, note, None)
+            }
+            _ => {
+                let detail = "Communication of all ranks, by process group".to_owned();
+                ("Communication", detail, None, Some(!state.folds.shows_communication()))
+            }
+        };
+        let visible = rect.intersect(clip);
+        if !visible.is_positive() {
+            return;
+        }
+        let is_rank = folded.is_some();
+        let response = ui.interact(visible, id.with(("header", block.item)), Sense::click());
+        let name = if is_rank { label } else { detail.as_str() };
+        response.widget_info(|| WidgetInfo::labeled(Role::Button, is_rank, name));
+        if let Some(folded) = folded {
+            ui.ctx().accesskit_node_builder(response.id, |node| node.set_expanded(!folded));
+        }
+        let is_hovered = response.hovered() && is_rank;
+        let header = Header { rect, label, note, note_below: false, folded, is_rank, is_hovered };
+        chrome::paint_header(painter, self.theme, &header);
+        if response.clicked() && is_rank {
+            state.toggle(block.item, TrackGroup::Marks, 0, 0);
+            ui.ctx().request_repaint();
+        }
+        response.on_hover_text(detail);
     }
 
     /// An event in one sentence, for screen readers.

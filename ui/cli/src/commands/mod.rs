@@ -14,6 +14,8 @@ pub mod open;
 pub mod path;
 #[cfg(target_os = "linux")]
 pub mod record;
+#[cfg(all(target_os = "linux", feature = "desktop"))]
+mod recording;
 pub mod trust;
 
 #[cfg(target_os = "linux")]

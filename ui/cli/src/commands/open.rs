@@ -19,9 +19,12 @@ pub fn run(args: &OpenArgs) -> anyhow::Result<()> {
 
 #[cfg(feature = "desktop")]
 mod desktop {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
 
-    use gapless_desktop::{AppOptions, BottomTab, RelativeRange, RendererChoice, ScreenshotOptions, ThemeChoice};
+    use gapless_desktop::{
+        AppOptions, BottomTab, Recording, RelativeRange, RendererChoice, ScreenshotOptions, ThemeChoice,
+    };
     use gapless_trace::Duration;
 
     use crate::args::{OpenArgs, Panel, Renderer, Theme, TimeRange};
@@ -29,7 +32,7 @@ mod desktop {
     use crate::failure::BadInput;
 
     pub fn window(args: &OpenArgs) -> anyhow::Result<()> {
-        let paths = if args.paths.is_empty() { Vec::new() } else { expand(&args.paths)? };
+        let paths = if args.paths.is_empty() { Vec::new() } else { unfolded(&args.paths)? };
         let renderer = match args.renderer {
             None | Some(Renderer::Auto) => RendererChoice::Auto,
             Some(Renderer::Wgpu) => RendererChoice::Wgpu,
@@ -40,7 +43,29 @@ mod desktop {
             open: open_options(&args.read)?,
             theme: args.theme.map(theme),
             renderer,
+            recording: recording(),
         })
+    }
+
+    /// The files that `paths` name; one folder stays a folder, which may be a recording that grows.
+    fn unfolded(paths: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+        let files = expand(paths)?;
+        match paths {
+            [one] if Path::new(one).is_dir() => Ok(vec![PathBuf::from(one)]),
+            _ => Ok(files),
+        }
+    }
+
+    /// What this machine can record, for the app; capture speaks to the kernel of Linux.
+    #[cfg(target_os = "linux")]
+    #[expect(clippy::unnecessary_wraps, reason = "nothing can be recorded elsewhere")]
+    fn recording() -> Option<Arc<dyn Recording>> {
+        Some(Arc::new(crate::commands::recording::Here))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn recording() -> Option<Arc<dyn Recording>> {
+        None
     }
 
     pub fn screenshot(args: &OpenArgs, output: &Path) -> anyhow::Result<()> {

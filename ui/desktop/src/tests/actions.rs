@@ -316,3 +316,14 @@ fn numbers_of_a_screenshot_are_checked_before_it_is_drawn() {
     fails(&|options| options.paths = vec!["/no/such".into()], "no trace file found");
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn the_breakdown_of_a_job_on_the_cpu_leads_to_its_time() {
+    let mut user = User::with_host_trace();
+    assert!(user.sees("Rank 0: waiting for communication 3.50 ms"));
+    user.click("Rank 1: data loading 2.00 ms");
+    let highlight = user.loaded().highlight.as_ref().unwrap();
+    assert_eq!((highlight.label.as_str(), highlight.total().0), ("Rank 1: data loading", 2_000_000));
+    assert_eq!(highlight.overlays.len(), 1);
+    assert!(user.sees_part("waits least in communication"));
+}

@@ -102,3 +102,34 @@ fn chunk(rank: i64) -> RawChunk {
     }
     writer.chunk
 }
+
+/// Two ranks of a job on the CPU, four steps of 10 ms. On each: 2 ms of waiting for data, 3 ms of an operator, 1 ms of
+/// the optimizer; rank 1 computes 2 ms longer, and rank 0 waits for it while its gloo thread communicates. One sample of
+/// the main thread every 500 µs, and the main thread of rank 0 runs all the time but while it waits.
+pub fn host_trace() -> Arc<Trace> {
+    let part = |rank: u32| {
+        let source = Source { path: format!("/traces/cpu/rank{rank}.json"), ..Source::default() };
+        let info =
+            TraceInfo { rank: Some(rank), world_size: Some(2), base_time_ns: Some(BASE), ..TraceInfo::default() };
+        TracePart { info, chunks: vec![host_chunk(i64::from(rank))], ..TracePart::new(source) }
+    };
+    Arc::new(Trace::from_parts(vec![part(0), part(1)], &BuildOptions::default()).unwrap())
+}
+
+fn host_chunk(rank: i64) -> RawChunk {
+    let mut chunk = RawChunk::default();
+    let main = chunk.track(TrackKind::Thread, RawId::Int(100), RawId::Int(100));
+    let gloo = chunk.track(TrackKind::Thread, RawId::Int(100), RawId::Int(103));
+    let mut writer = Writer { chunk, next_correlation: 1 };
+    for step in 0..4 {
+        let begin = step * 10_000;
+        writer.push(main, EventKind::Step, &format!("ProfilerStep#{step}"), begin, 10_000, NONE);
+        let loader = "enumerate(DataLoader)#_MultiProcessingDataLoaderIter.__next__";
+        writer.push(main, EventKind::Annotation, loader, begin, 2_000, NONE);
+        writer.push(main, EventKind::Operator, "aten::linear", begin + 2_000, 3_000 + 2_000 * rank, NONE);
+        let start = begin + 5_000 + 2_000 * rank;
+        writer.push(gloo, EventKind::Other, "gloo:all_reduce", start, begin + 8_500 - start, NONE);
+        writer.push(main, EventKind::Annotation, "Optimizer.step#SGD.step", begin + 8_500, 1_000, NONE);
+    }
+    writer.chunk
+}

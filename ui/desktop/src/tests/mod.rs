@@ -3,6 +3,7 @@
 
 mod actions;
 mod fixture;
+mod follow;
 mod parts;
 mod pictures;
 mod user;

@@ -5,18 +5,18 @@ use gapless_trace::{Duration, Span};
 use super::fixture;
 use super::user::model;
 use crate::ThemeChoice;
-use crate::part::Part;
+use crate::part::{HostPart, Part};
 use crate::state::{Loaded, Window};
 
 fn check(loaded: &Loaded, window: Window) {
     let view = loaded.work_out(window).unwrap();
-    let works = &loaded.report.as_ref().unwrap().works;
-    assert_eq!(view.rows.len(), fixture::RANKS as usize);
+    let report = loaded.report.as_ref().unwrap();
+    assert_eq!(view.rows.len(), loaded.trace.ranks().len());
     for row in &view.rows {
         let mut sum = Duration::ZERO;
-        for part in Part::ALL {
-            let time = part.duration(&row.partition);
-            let spans = part.spans(&works[row.rank.index()], row.span);
+        for &part in loaded.parts() {
+            let time = row.time(part);
+            let spans = part.spans(&report.works[row.rank.index()], report.hosts[row.rank.index()].as_ref(), row.span);
             let lit: Duration = spans.iter().map(|span| span.duration()).sum();
             assert_eq!(lit, time, "{} {part:?} {window:?}", row.label);
             assert!(spans.iter().all(|span| span.intersect(row.span) == *span), "{} {part:?}", row.label);
@@ -57,4 +57,29 @@ fn the_typical_step_is_chosen_and_its_numbers_are_those_of_the_fixture() {
         assert_eq!(row.partition.exposed_copy_ns, 300_000);
     }
     assert!(view.slowest().is_none());
+}
+
+#[test]
+fn a_job_on_the_cpu_is_split_by_what_its_main_thread_did() {
+    let mut model = model(ThemeChoice::Dark);
+    model.show_trace(fixture::host_trace(), "cpu");
+    let loaded = model.state.loaded.as_ref().unwrap();
+    let whole = loaded.trace.span().unwrap();
+    for window in [Window::Whole, Window::Step(0), Window::Step(3)] {
+        check(loaded, window);
+    }
+    for (from, to) in [(0, 500), (1_000, 9_000), (4_999, 5_001), (-50, 60_000)] {
+        let at = |us: i64| whole.start + Duration::from_micros(us);
+        check(loaded, Window::Range(Span::new(at(from), at(to))));
+    }
+    let view = loaded.view.as_ref().unwrap();
+    let times = |rank: usize| {
+        use HostPart as P;
+        let parts = [P::DataLoading, P::Operators, P::CommunicationWait, P::Optimizer, P::Other];
+        parts.map(|part| view.rows[rank].time(Part::Host(part)).0 / 1_000)
+    };
+    assert_eq!(times(0), [2_000, 3_000, 3_500, 1_000, 500]);
+    assert_eq!(times(1), [2_000, 5_000, 1_500, 1_000, 500]);
+    // Rank 0 waits; rank 1 is the one that it waits for.
+    assert_eq!(crate::view::waited_for(view).map(|row| row.rank.0), Some(1));
 }

@@ -58,7 +58,7 @@ fn check(name: &str, picture: &Picture) {
 fn the_start() {
     let mut user = User::at_start();
     let picture = user.picture();
-    check("start", &crop(&picture, 340, 240, 600, 360));
+    check("start", &crop(&picture, 350, 150, 580, 560));
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use egui::TexturesDelta;
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{Harness, TestRenderer};
+use gapless_trace::Trace;
 
 use super::fixture;
 use crate::ThemeChoice;
@@ -50,9 +52,18 @@ impl User {
         Self::with_theme(ThemeChoice::Dark, [1440.0, 900.0])
     }
 
+    /// With a job on the CPU.
+    pub fn with_host_trace() -> Self {
+        Self::with(ThemeChoice::Dark, [1440.0, 900.0], fixture::host_trace())
+    }
+
     pub fn with_theme(theme: ThemeChoice, size: [f32; 2]) -> Self {
+        Self::with(theme, size, fixture::trace())
+    }
+
+    fn with(theme: ThemeChoice, size: [f32; 2], trace: Arc<Trace>) -> Self {
         let mut model = model(theme);
-        model.show_trace(fixture::trace(), "run");
+        model.show_trace(trace, "run");
         if let Some(timeline) = &mut model.timeline {
             timeline.options.animate = false;
         }

@@ -1,13 +1,13 @@
 //! Where the time of each rank went, as bars with numbers that lead to the time they count.
 
 use egui::{CursorIcon, FontId, Rect, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
-use gapless_analysis::{Partition, StepBreakdown};
+use gapless_analysis::{HostParts, Partition, StepBreakdown};
 use gapless_timeline::theme::{metrics, mix};
 use gapless_trace::Duration;
 
 use crate::format::{duration_f64, exact, percent};
 use crate::message::Message;
-use crate::part::Part;
+use crate::part::{HostPart, Part};
 use crate::state::{Loaded, RankRow, State, Window, WindowView};
 use crate::view::largest;
 use crate::view::summary::bar_font;
@@ -24,9 +24,12 @@ const MIN_NUMBER: f32 = 52.0;
 /// Draws the tab.
 pub fn breakdown_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView, messages: &mut Vec<Message>) {
     let room = ui.available_rect_before_wrap();
-    if !loaded.has_device_work() {
+    if !loaded.has_device_work() && view.rows.iter().all(|row| row.host.is_none()) {
         ui.scope_builder(egui::UiBuilder::new().max_rect(room.shrink2(vec2(14.0, 8.0))), |ui| {
-            ui.colored_label(state.theme.ui.dim, "No device work to break down; this is what the host did instead");
+            ui.colored_label(
+                state.theme.ui.dim,
+                "No device work and no thread to break down; this is what the host did instead",
+            );
             ui.add_space(metrics::SPACE);
             ScrollArea::vertical().auto_shrink([false, false]).show(ui, |ui| {
                 largest::largest_ui(ui, state, loaded, 20, messages);
@@ -44,7 +47,7 @@ pub fn breakdown_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowVi
         let facts = Rect::from_min_max(pos2(chart.right(), room.top()), room.max);
         ui.painter().vline(facts.left(), facts.y_range().shrink(12.0), Stroke::new(1.0, state.theme.ui.hairline));
         ui.scope_builder(egui::UiBuilder::new().max_rect(facts.shrink2(vec2(18.0, 8.0))), |ui| {
-            facts_ui(ui, state, view);
+            facts_ui(ui, state, loaded, view);
         });
     }
     ui.advance_cursor_after_rect(room);
@@ -57,6 +60,9 @@ struct Line<'a> {
     label_message: Message,
     label_name: String,
     partition: &'a Partition,
+    host: Option<&'a HostParts>,
+    /// What the bar consists of.
+    parts: &'static [Part],
     /// What a click on a part does.
     part_message: &'a dyn Fn(Part) -> Message,
     /// Tells lines apart.
@@ -65,7 +71,7 @@ struct Line<'a> {
 }
 
 fn chart_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView, messages: &mut Vec<Message>) {
-    legend_ui(ui, state, view);
+    legend_ui(ui, state, loaded, view);
     ui.add_space(metrics::SPACE);
     // One rank alone is best compared with itself: its steps stand in the place of ranks.
     let analysis = loaded.report.as_ref().map(|report| &report.analysis);
@@ -82,7 +88,7 @@ fn chart_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView, mess
     area.show_rows(ui, ROW, rows.len() + steps.len(), |ui, range| {
         for place in range {
             if let Some(row) = rows.get(place) {
-                rank_ui(ui, state, row, of_rows, messages);
+                rank_ui(ui, state, loaded, row, of_rows, messages);
             } else if let Some(step) = steps.get(place - rows.len()) {
                 step_ui(ui, state, loaded, (place - rows.len(), step), of_steps, messages);
             }
@@ -108,6 +114,8 @@ fn step_ui(
         label_message: Message::ChooseWindow(window),
         label_name: format!("Choose {}", step.name),
         partition: &step.partition,
+        host: step.host.as_ref(),
+        parts: loaded.parts(),
         part_message: if is_chosen { &show } else { &choose },
         id: (u32::MAX, place),
         is_faint: !is_chosen,
@@ -115,11 +123,11 @@ fn step_ui(
     row_ui(ui, state, &line, longest, messages);
 }
 
-fn legend_ui(ui: &mut Ui, state: &State, view: &WindowView) {
+fn legend_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
         let mut idle_is_said = false;
-        for part in Part::ALL.into_iter().filter(|&part| view.mean_ns(part) > 0.0) {
+        for part in loaded.parts().iter().copied().filter(|&part| view.mean_ns(part) > 0.0) {
             // All causes of idle time stand together, so that the word is needed once.
             let text = part.label().strip_prefix("idle: ").filter(|_| idle_is_said).unwrap_or(part.label());
             idle_is_said |= matches!(part, Part::Idle(_));
@@ -137,12 +145,14 @@ fn legend_ui(ui: &mut Ui, state: &State, view: &WindowView) {
     });
 }
 
-fn rank_ui(ui: &mut Ui, state: &State, row: &RankRow, longest: i64, messages: &mut Vec<Message>) {
+fn rank_ui(ui: &mut Ui, state: &State, loaded: &Loaded, row: &RankRow, longest: i64, messages: &mut Vec<Message>) {
     let line = Line {
         label: &row.label,
         label_message: Message::ShowSpan(Some(row.rank), row.span),
         label_name: format!("Go to {} in the timeline", row.label),
         partition: &row.partition,
+        host: row.host.as_ref(),
+        parts: loaded.parts(),
         part_message: &|part| Message::ShowPart(Some(row.rank), part),
         id: (row.rank.0, 0),
         is_faint: false,
@@ -167,8 +177,8 @@ fn row_ui(ui: &mut Ui, state: &State, row: &Line<'_>, longest: i64, messages: &m
     let bars = Rect::from_center_size(bars.center(), vec2(bars.width(), BAR));
     let scale = f64::from(bars.width()) / longest as f64;
     let mut before = 0;
-    for (place, part) in Part::ALL.into_iter().enumerate() {
-        let time = part.duration(row.partition);
+    for (place, &part) in row.parts.iter().enumerate() {
+        let time = part.duration(row.partition, row.host);
         let left = bars.left() + (before as f64 * scale) as f32;
         before += time.0;
         let right = bars.left() + (before as f64 * scale) as f32;
@@ -216,7 +226,7 @@ fn row_ui(ui: &mut Ui, state: &State, row: &Line<'_>, longest: i64, messages: &m
     );
 }
 
-fn facts_ui(ui: &mut Ui, state: &State, view: &WindowView) {
+fn facts_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView) {
     let theme = &state.theme;
     let ranks = if view.rows.len() == 1 { "" } else { ", all ranks" };
     let title = format!("{}{ranks}", view.title);
@@ -232,6 +242,16 @@ fn facts_ui(ui: &mut Ui, state: &State, view: &WindowView) {
     let exposed = view.mean(|partition| partition.exposed_comm_ns);
     let hidden = view.mean(|partition| partition.hidden_comm_ns);
     fact(ui, theme, if view.rows.len() == 1 { "Duration" } else { "Mean duration" }, &duration_f64(whole).to_string());
+    if !loaded.has_device_work() {
+        let sum = |parts: &[HostPart]| share(parts.iter().map(|&part| view.mean_ns(Part::Host(part))).sum());
+        fact(ui, theme, "Operators and backward", &sum(&[HostPart::Operators, HostPart::Backward]));
+        fact(ui, theme, "Optimizer", &sum(&[HostPart::Optimizer]));
+        fact(ui, theme, "Waiting for input", &sum(&[HostPart::DataLoading]));
+        fact(ui, theme, "Communication and its wait", &sum(&[HostPart::Communication, HostPart::CommunicationWait]));
+        fact(ui, theme, "Garbage collection", &sum(&[HostPart::Collection]));
+        fact(ui, theme, "Python and named ranges", &sum(&[HostPart::Other, HostPart::Annotated]));
+        return;
+    }
     fact(ui, theme, "Device busy", &share(whole - idle));
     fact(ui, theme, "Compute", &share(view.mean(|partition| partition.compute_ns)));
     fact(ui, theme, "Exposed communication", &share(exposed));

@@ -17,7 +17,7 @@ use gapless_trace::RankId;
 use crate::message::Message;
 use crate::state::{Loaded, State};
 
-pub use summary::slowest_worth_naming;
+pub use summary::{slowest_worth_naming, waited_for};
 pub use top_bar::SEARCH_ID;
 
 /// Draws the whole window. Returns whether the timeline changed its own selection or range.
@@ -71,7 +71,8 @@ fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut Timel
     let lit = loaded.highlight.as_ref().map(|highlight| &highlight.events).filter(|events| !events.is_empty());
     let matches = lit.or((!search.query.is_empty()).then_some(&search.events));
     let overlays = loaded.highlight.as_ref().map_or(&[][..], |highlight| highlight.overlays.as_slice());
-    let has_overlay = state.palette.is_some() || state.path_field.is_some() || state.shows_help;
+    let has_overlay =
+        state.palette.is_some() || state.path_field.is_some() || state.shows_help || state.check.is_some();
     let response = Timeline::new(&loaded.trace, &loaded.index, &state.theme)
         .matches(matches)
         .overlays(overlays)
@@ -85,7 +86,7 @@ fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut Timel
 fn badges(loaded: &Loaded) -> Vec<(RankId, String)> {
     let Some(view) = &loaded.view else { return Vec::new() };
     let mut badges = Vec::new();
-    if let Some(late) = summary::waited_for(view) {
+    if let Some(late) = waited_for(view) {
         badges.push((late.rank, "waits least".to_owned()));
     }
     if let Some(slowest) = slowest_worth_naming(view)

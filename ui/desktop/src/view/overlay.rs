@@ -10,6 +10,7 @@ use gapless_timeline::theme::{fade, metrics};
 use crate::command::{COMMANDS, Command, Menu, matching};
 use crate::format::shorten;
 use crate::message::Message;
+use crate::record::{Ability, CheckState};
 use crate::state::{Palette, PathField, State};
 use crate::table::paint_text;
 use crate::view::top_bar::shortcut_text;
@@ -27,6 +28,9 @@ pub fn overlays_ui(ui: &Ui, state: &State, messages: &mut Vec<Message>) {
     }
     if state.shows_help {
         help_ui(ui, state, messages);
+    }
+    if let Some(check) = &state.check {
+        check_ui(ui, state, check, messages);
     }
     drop_target_ui(ui, state);
 }
@@ -58,7 +62,7 @@ fn sheet(
 
 fn palette_ui(ui: &Ui, state: &State, palette: &Palette, messages: &mut Vec<Message>) {
     sheet(ui, state, "palette", messages, |ui, messages| {
-        let found = matching(&palette.query, state.loaded.is_some());
+        let found = matching(&palette.query, |needs| state.can(needs));
         let mut query = palette.query.clone();
         // The field must not take the arrow keys: they move along the list.
         let (up, down) = ui.input_mut(|input| {
@@ -189,6 +193,60 @@ fn help_ui(ui: &Ui, state: &State, messages: &mut Vec<Message>) {
                         row(ui, info.title, &keys);
                     }
                 }
+            }
+        });
+    });
+}
+
+/// What can be recorded on this machine, one line for each capability.
+fn check_ui(ui: &Ui, state: &State, check: &CheckState, messages: &mut Vec<Message>) {
+    sheet(ui, state, "machine check", messages, |ui, _| {
+        let colors = &state.theme.ui;
+        let small = |text: &str, color| RichText::new(text).size(metrics::TRACK_FONT).color(color);
+        ui.label(RichText::new("What can be recorded here").size(metrics::TITLE_FONT).color(colors.text));
+        let found = match check {
+            CheckState::Running => {
+                ui.horizontal(|ui| {
+                    ui.add(egui::Spinner::new().size(14.0));
+                    ui.colored_label(colors.dim, "Looking at this machine");
+                });
+                return;
+            }
+            CheckState::Done(Err(reason)) => {
+                ui.add(egui::Label::new(RichText::new(reason).color(colors.error)).wrap());
+                return;
+            }
+            CheckState::Done(Ok(found)) => found,
+        };
+        ui.add(egui::Label::new(small(&found.machine, colors.dim)).wrap());
+        ui.add_space(8.0);
+        let height = (ui.ctx().content_rect().height() - 220.0).max(120.0);
+        ScrollArea::vertical().max_height(height).min_scrolled_height(height).show(ui, |ui| {
+            ui.set_width(ui.available_width());
+            for line in &found.lines {
+                let color = match line.ability {
+                    Ability::Yes => colors.good,
+                    Ability::Partly => colors.warning,
+                    Ability::No => colors.error,
+                    Ability::Unknown => colors.dim,
+                };
+                ui.horizontal_top(|ui| {
+                    // Words, so that nobody needs to tell colours apart.
+                    let word = egui::Label::new(small(line.ability.word(), color));
+                    ui.allocate_ui_with_layout(vec2(56.0, 16.0), egui::Layout::left_to_right(egui::Align::Min), |ui| {
+                        ui.set_min_width(56.0);
+                        ui.add(word);
+                    });
+                    ui.vertical(|ui| {
+                        ui.spacing_mut().item_spacing.y = 1.0;
+                        ui.label(RichText::new(&line.title).color(colors.text));
+                        ui.add(egui::Label::new(small(&line.reason, colors.dim)).wrap());
+                        if let Some(fix) = &line.fix {
+                            ui.add(egui::Label::new(small(&format!("→ {fix}"), colors.text)).wrap().selectable(true));
+                        }
+                    });
+                });
+                ui.add_space(4.0);
             }
         });
     });

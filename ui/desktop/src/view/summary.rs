@@ -32,11 +32,11 @@ pub fn slowest_worth_naming(view: &WindowView) -> Option<&RankRow> {
 /// inside their collectives, so the one that waits least tends to be the one that the others wait for.
 #[must_use]
 pub fn waited_for(view: &WindowView) -> Option<&RankRow> {
-    let exposed = |row: &&RankRow| row.partition.exposed_comm_ns;
+    let exposed = |row: &&RankRow| row.exposed_communication().0;
     let least = view.rows.iter().min_by_key(exposed)?;
     let most = view.rows.iter().max_by_key(exposed)?;
     let difference = exposed(&most) - exposed(&least);
-    let communicates = least.partition.exposed_comm_ns + least.partition.hidden_comm_ns > 0;
+    let communicates = exposed(&least) + least.partition.hidden_comm_ns > 0;
     (communicates && difference as f64 > WAIT_WORTH_NAMING * least.partition.duration_ns as f64).then_some(least)
 }
 
@@ -48,11 +48,15 @@ pub fn summary_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Ve
             Some(view) => {
                 section(ui, |ui| headline_ui(ui, state, loaded, view, messages));
                 hairline(ui, &state.theme);
-                if loaded.has_device_work() {
-                    section(ui, |ui| parts_ui(ui, state, view, messages));
-                } else {
-                    section(ui, |ui| no_device_ui(ui, state));
-                }
+                let is_measured = loaded.has_device_work() || view.rows.iter().any(|row| row.host.is_some());
+                section(ui, |ui| {
+                    if is_measured {
+                        parts_ui(ui, state, loaded, view, messages);
+                    }
+                    if !loaded.has_device_work() {
+                        no_device_ui(ui, state, is_measured);
+                    }
+                });
                 if loaded.steps().len() > 1 {
                     hairline(ui, &state.theme);
                     section(ui, |ui| steps_ui(ui, state, loaded, messages));
@@ -116,7 +120,7 @@ fn headline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView, m
         }
     }
     if let Some(least) = waited_for(view)
-        && let Some(most) = view.rows.iter().max_by_key(|row| row.partition.exposed_comm_ns)
+        && let Some(most) = view.rows.iter().max_by_key(|row| row.exposed_communication())
     {
         ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing.x = 4.0;
@@ -125,8 +129,8 @@ fn headline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView, m
                 colors.dim,
                 format!(
                     "waits least in communication, {} against {} on {}: probably the late one",
-                    in_text(Duration(least.partition.exposed_comm_ns)),
-                    in_text(Duration(most.partition.exposed_comm_ns)),
+                    in_text(least.exposed_communication()),
+                    in_text(most.exposed_communication()),
                     most.label.replace(' ', "\u{a0}"),
                 ),
             );
@@ -141,12 +145,12 @@ fn rank_link(ui: &mut Ui, state: &State, row: &RankRow, messages: &mut Vec<Messa
     }
 }
 
-fn parts_ui(ui: &mut Ui, state: &State, view: &WindowView, messages: &mut Vec<Message>) {
+fn parts_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView, messages: &mut Vec<Message>) {
     let colors = &state.theme.ui;
     let whole = view.mean(|partition| partition.duration_ns);
     let (bar, _) = ui.allocate_exact_size(vec2(ui.available_width(), 18.0), Sense::hover());
     let mut left = bar.left();
-    for part in Part::ALL {
+    for &part in loaded.parts() {
         let share = if whole > 0.0 { view.mean_ns(part) / whole } else { 0.0 };
         let right = (left + bar.width() * share as f32).min(bar.right());
         let piece = Rect::from_min_max(pos2(left, bar.top()), pos2(right, bar.bottom()));
@@ -154,7 +158,7 @@ fn parts_ui(ui: &mut Ui, state: &State, view: &WindowView, messages: &mut Vec<Me
         left = right;
     }
     ui.add_space(metrics::SPACE);
-    for part in Part::ALL {
+    for &part in loaded.parts() {
         let mean = view.mean_ns(part);
         if mean > 0.0 {
             part_ui(ui, state, view, part, mean, whole, messages);
@@ -184,12 +188,20 @@ fn parts_ui(ui: &mut Ui, state: &State, view: &WindowView, messages: &mut Vec<Me
 }
 
 /// What to say where no device was recorded: that it is idle all the time would be true and mislead.
-fn no_device_ui(ui: &mut Ui, state: &State) {
+fn no_device_ui(ui: &mut Ui, state: &State, is_split: bool) {
     let colors = &state.theme.ui;
-    ui.label(RichText::new("No device work in this recording").color(colors.text));
-    let text = "It has no kernels and copies to split the time by. If the job ran on a GPU, record with device activity \
-                (in PyTorch, ProfilerActivity.CUDA)";
-    ui.add(egui::Label::new(RichText::new(text).size(metrics::TRACK_FONT).color(colors.dim)).wrap());
+    let advice = "if the job ran on a GPU, record with device activity (in PyTorch, ProfilerActivity.CUDA)";
+    let (text, size, color) = if is_split {
+        (
+            format!("The main thread's time: no device work is in this recording; {advice}"),
+            metrics::BAR_FONT,
+            colors.faint,
+        )
+    } else {
+        ui.label(RichText::new("No device work in this recording").color(colors.text));
+        (format!("It has no kernels and copies to split the time by; {advice}"), metrics::TRACK_FONT, colors.dim)
+    };
+    ui.add(egui::Label::new(RichText::new(text).size(size).color(color)).wrap());
 }
 
 fn part_ui(
@@ -222,7 +234,7 @@ fn part_ui(
         });
     });
     // Where ranks differ a lot, the mean alone would mislead.
-    let time = |row: &&RankRow| part.duration(&row.partition);
+    let time = |row: &&RankRow| row.time(part);
     let (Some(least), Some(most)) = (view.rows.iter().min_by_key(time), view.rows.iter().max_by_key(time)) else {
         return;
     };

@@ -10,7 +10,7 @@ use gapless_timeline::theme::metrics;
 use gapless_trace::Duration;
 
 use crate::ThemeChoice;
-use crate::command::{COMMANDS, Command, CommandInfo, Menu, Needs, Shortcut};
+use crate::command::{COMMANDS, Command, CommandInfo, Menu, Shortcut};
 use crate::format::{counted, thousands};
 use crate::message::Message;
 use crate::state::{Loaded, State, Window};
@@ -45,6 +45,7 @@ pub fn top_bar_ui(ui: &mut Ui, state: &State, messages: &mut Vec<Message>) {
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| match &state.loaded {
                 Some(loaded) => {
+                    follow_ui(ui, state, loaded, messages);
                     ui.add(egui::Label::new(RichText::new(loaded.title()).color(colors.dim)).truncate());
                     step_chooser_ui(ui, state, loaded, messages);
                     search_ui(ui, state, loaded, messages);
@@ -55,6 +56,26 @@ pub fn top_bar_ui(ui: &mut Ui, state: &State, messages: &mut Vec<Message>) {
             });
         });
     });
+}
+
+/// That the recording goes on, and whether its end is followed.
+fn follow_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Message>) {
+    let Some(followed) = &loaded.followed else { return };
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let status = followed.status(i64::try_from(unix.as_nanos()).unwrap_or(i64::MAX), std::time::Instant::now());
+    if status.is_none() && !state.follows_end {
+        return;
+    }
+    let colors = &state.theme.ui;
+    let (dot, _) = ui.allocate_exact_size(vec2(10.0, 10.0), Sense::hover());
+    let color = if status.is_some() { colors.error } else { colors.dim };
+    ui.painter().circle_filled(dot.center(), 4.0, color);
+    ui.colored_label(colors.text, status.unwrap_or_else(|| "not recording any more".to_owned()));
+    let hint = "Keep the end of the recording in view";
+    let button = Button::selectable(state.follows_end, "Follow");
+    if ui.add(button).on_hover_text(hint).clicked() {
+        messages.push(Message::Run(Command::ToggleFollow));
+    }
 }
 
 /// Four bars of different length: work on a timeline, without a gap.
@@ -75,7 +96,7 @@ fn menu_ui(ui: &mut Ui, state: &State, messages: &mut Vec<Message>) {
         for menu in Menu::ALL {
             SubMenuButton::new(menu.title()).ui(ui, |ui| {
                 for info in COMMANDS.iter().filter(|info| info.menu == menu) {
-                    let is_possible = info.needs == Needs::Nothing || state.loaded.is_some();
+                    let is_possible = state.can(info.needs);
                     let shortcut = shortcut_text(ui, info);
                     let item = Button::new(info.title).shortcut_text(shortcut);
                     if ui.add_enabled(is_possible, item).clicked() {
