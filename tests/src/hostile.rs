@@ -9,7 +9,7 @@ use gapless_formats::{Limits, OpenOptions, Silent, open};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Method, ZipPart, gzip, zip};
-use crate::measure::status_bytes;
+use crate::measure::{cpu_seconds, status_bytes};
 
 /// What came of opening files, and what it cost.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Outcome {
     pub error: Option<String>,
     /// Wall time.
     pub seconds: f64,
+    /// CPU time of all threads; 0 where the system does not tell it.
+    pub cpu_seconds: f64,
     /// Peak of resident memory of the process, mapped files counted; 0 where the system does not tell it.
     pub peak_bytes: u64,
 }
@@ -30,18 +32,24 @@ pub struct Outcome {
 #[must_use]
 pub fn open_once(paths: &[PathBuf], limits: Limits) -> Outcome {
     let options = OpenOptions { limits, ..OpenOptions::default() };
-    let begun = Instant::now();
+    let (begun, cpu_before) = (Instant::now(), cpu_seconds().unwrap_or(0.0));
     let outcome = open(paths, &options, &Silent);
     let seconds = begun.elapsed().as_secs_f64();
+    let cpu_seconds = cpu_seconds().unwrap_or(0.0) - cpu_before;
     let peak_bytes = status_bytes("VmHWM").unwrap_or(0);
     match &outcome {
         Ok(trace) => {
             let warnings = trace.warnings().sorted().iter().map(ToString::to_string).collect();
-            Outcome { events: Some(trace.events().len()), warnings, error: None, seconds, peak_bytes }
+            Outcome { events: Some(trace.events().len()), warnings, error: None, seconds, cpu_seconds, peak_bytes }
         }
-        Err(error) => {
-            Outcome { events: None, warnings: Vec::new(), error: Some(error.to_string()), seconds, peak_bytes }
-        }
+        Err(error) => Outcome {
+            events: None,
+            warnings: Vec::new(),
+            error: Some(error.to_string()),
+            seconds,
+            cpu_seconds,
+            peak_bytes,
+        },
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// CPU seconds of all threads of this process, user and system, to a hundredth.
+/// CPU seconds of all threads of this process, user and system: to the microsecond for threads that still run, to a
+/// hundredth for what those took that ended.
 #[must_use]
 pub fn cpu_seconds() -> Option<f64> {
     cpu_seconds_of("self")
@@ -20,7 +21,18 @@ pub fn cpu_seconds_of(process: &str) -> Option<f64> {
     let mut fields = rest.split_whitespace().skip(11);
     let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
     // Linux counts in hundredths of a second on every architecture that Rust supports (USER_HZ).
-    Some(ticks as f64 / 100.0)
+    let counted = ticks as f64 / 100.0;
+    Some(running_seconds_of(process).map_or(counted, |exact| counted.max(exact)))
+}
+
+/// CPU seconds of the threads of a process that still run.
+fn running_seconds_of(process: &str) -> Option<f64> {
+    let mut nanos = 0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task")).ok()? {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanos += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(nanos as f64 / 1e9)
 }
 
 /// A line of `/proc/self/status` (`VmHWM`, `RssAnon`), in bytes.
