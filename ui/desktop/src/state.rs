@@ -227,6 +227,8 @@ pub struct Selection {
     pub args: Result<Args, String>,
     /// The events of the same name, once they are counted.
     pub same_name: Option<SameName>,
+    /// The frame of its stack that was clicked, in a sentence.
+    pub frame: Option<String>,
 }
 
 /// The search field and what it found.
