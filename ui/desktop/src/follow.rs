@@ -180,6 +180,7 @@ impl Model {
             event,
             args: opened.trace.args(event).map_err(|error| error.to_string()),
             same_name: None,
+            frame: None,
         });
         let is_chosen = loaded.report.is_some();
         loaded.trace = opened.trace;

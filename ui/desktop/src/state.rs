@@ -227,6 +227,8 @@ pub struct Selection {
     pub args: Result<Args, String>,
     /// The events of the same name, once they are counted.
     pub same_name: Option<SameName>,
+    /// The frame of its stack that was clicked, in a sentence.
+    pub frame: Option<String>,
 }
 
 /// The search field and what it found.
@@ -302,6 +304,8 @@ impl Loaded {
                 (Span { start: Timestamp(step.start_ns), end: Timestamp(step.end_ns) }, step.partition, step.host)
             };
             let found = match window {
+                // Only threads and streams count for it; a recording of samples alone has neither.
+                Window::Whole if rank.whole.start_ns >= rank.whole.end_ns => Some((whole, work.partition(whole), None)),
                 Window::Whole => Some(of_step(&rank.whole)),
                 Window::Step(place) => step_of(&report.analysis.steps, place, &rank.steps).map(of_step),
                 Window::Range(span) => {

@@ -376,6 +376,7 @@ impl Model {
         if loaded.selection.as_ref().map(|selection| selection.event) != selected {
             self.update(Message::SelectionChanged(selected));
         }
+        self.note_frame();
         let Some(loaded) = &self.state.loaded else { return };
         let known = match loaded.window {
             Window::Range(span) => Some(span),
@@ -384,6 +385,22 @@ impl Model {
         if known != range {
             self.update(Message::RangeChanged(range));
         }
+    }
+
+    /// Says what the clicked frame of a flame strip stands for.
+    fn note_frame(&mut self) {
+        let (Some(timeline), Some(loaded)) = (&self.timeline, &mut self.state.loaded) else { return };
+        let Some(selection) = &mut loaded.selection else { return };
+        selection.frame = timeline.selected_frame(&loaded.index).map(|(flame, bar)| {
+            let all = flame.samples_of(&bar);
+            format!(
+                "{}: about {} here, {} in all, {} of the thread's",
+                loaded.trace.text(bar.frame.name),
+                bar.end - bar.start,
+                crate::format::counted(u64::from(all), "sample", "samples"),
+                crate::format::percent(f64::from(all) / f64::from(flame.samples.max(1))),
+            )
+        });
     }
 
     fn pick(&mut self, kind: dialog::Kind) {
@@ -588,7 +605,7 @@ impl Model {
     fn select(&mut self, event: EventId, goes_there: bool) {
         let Some(loaded) = &mut self.state.loaded else { return };
         let args = loaded.trace.args(event).map_err(|error| error.to_string());
-        loaded.selection = Some(Selection { event, args, same_name: None });
+        loaded.selection = Some(Selection { event, args, same_name: None, frame: None });
         let (generation, trace) = (loaded.generation, Arc::clone(&loaded.trace));
         if goes_there && let Some(timeline) = &mut self.timeline {
             timeline.reveal(event, &trace, &loaded.index);

@@ -1,8 +1,8 @@
 //! Traces for the tests of this crate, made by hand through the parts that readers fill.
 
 use gapless_trace::{
-    ArgsLoc, BuildOptions, EventKind, RawChunk, RawCounter, RawId, RawMeta, Source, Trace, TraceInfo, TracePart,
-    TrackKind,
+    ArgsLoc, BuildOptions, EventKind, Frame, RawChunk, RawCounter, RawEventStack, RawId, RawMeta, Source, Trace,
+    TraceInfo, TracePart, TrackKind,
 };
 
 /// A point in Unix time, so that all tests run far from zero.
@@ -150,6 +150,50 @@ pub fn host_communication() -> Trace {
         part(rank, chunk)
     };
     Trace::from_parts(vec![rank_part(0), rank_part(1)], &BuildOptions::default()).unwrap()
+}
+
+/// Two threads and a processor. Thread 2 is sampled every millisecond, 20 times, with a pause of 10 ms after the tenth:
+/// `main` calls `load` in the first five, `train` in the others, which calls `mm` each second time. Thread 1 runs for
+/// 2 ms, then thread 2 for 3 ms, in turn, five times.
+pub fn samples() -> Trace {
+    let mut chunk = RawChunk::default();
+    let pid = RawId::Int(100);
+    let cpu = chunk.strings.intern("CPU");
+    let empty = chunk.strings.intern("");
+    let names = ["one", "two"].map(|name| chunk.strings.intern(name));
+    for (place, name) in names.into_iter().enumerate() {
+        let tid = RawId::Int(place as i64 + 1);
+        chunk.metas.push(RawMeta::ThreadName(pid, tid, name));
+        let track = chunk.track(TrackKind::Thread, pid, tid);
+        chunk.push(0, 40_000_000, name, empty, EventKind::Annotation, track, NONE, NONE, ArgsLoc::default());
+    }
+    let sampled = chunk.track(TrackKind::Samples, pid, RawId::Int(2));
+    for sample in 0..20_i64 {
+        let time = sample * 1_000_000 + if sample < 10 { 0 } else { 10_000_000 };
+        let functions: &[(&str, u32)] = match sample {
+            0..5 => &[("main", 1), ("load", 10)],
+            // Another line of the same function is the same bar.
+            odd if odd % 2 == 1 => &[("main", 2), ("train", 20 + sample as u32), ("mm", 30)],
+            _ => &[("main", 2), ("train", 20 + sample as u32)],
+        };
+        let file = chunk.strings.intern("train.py");
+        let frames: Vec<Frame> = functions
+            .iter()
+            .map(|&(name, line)| Frame { name: chunk.strings.intern(name), file, line, ..Frame::default() })
+            .collect();
+        let stack = chunk.stacks.push_all(frames).unwrap();
+        let event = chunk.len() as u32;
+        chunk.push(time, 0, names[1], empty, EventKind::Sample, sampled, NONE, NONE, ArgsLoc::default());
+        chunk.event_stacks.push(RawEventStack { event, stack, weight: 1 });
+    }
+    let core = chunk.track(TrackKind::Cpu, RawId::Text(cpu), RawId::Int(0));
+    for turn in 0..5 {
+        for (place, (start, dur)) in [(0, 2_000_000), (2_000_000, 3_000_000)].into_iter().enumerate() {
+            let start = turn * 5_000_000 + start;
+            chunk.push(start, dur, names[place], empty, EventKind::Scheduled, core, NONE, NONE, ArgsLoc::default());
+        }
+    }
+    Trace::from_parts(vec![part(0, chunk)], &BuildOptions::default()).unwrap()
 }
 
 /// One stream: `events` kernels of 1 µs every 1.5 µs, then nothing for a thousand times as long, then one more.

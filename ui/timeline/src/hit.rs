@@ -5,9 +5,10 @@ use gapless_trace::{EventId, Timestamp, Trace};
 
 use crate::index::TimelineIndex;
 use crate::layout::{ListId, RowSource};
-use crate::placement::PlacedRow;
+use crate::placement::{PlacedRow, RowContent};
 use crate::scene::sources_of;
 use crate::sequence::{Sequence, with_sequence};
+use crate::state::FramePlace;
 use crate::viewport::Viewport;
 
 /// How far from an event, in logical pixels, the pointer still means it.
@@ -34,8 +35,30 @@ pub(crate) fn event_at(
     candidates.reduce(|best, next| if next.1 < best.1 { next } else { best }).map(|(id, _)| id)
 }
 
+/// The bar of a flame strip at `pointer_x`.
+pub(crate) fn frame_at(
+    trace: &Trace,
+    index: &TimelineIndex,
+    row: &PlacedRow,
+    view: &Viewport,
+    x: Rangef,
+    pointer_x: f32,
+) -> Option<FramePlace> {
+    let RowContent::Source(source @ RowSource::Flame(flame, depth)) = row.content else { return None };
+    let (sequence, _) = index.sequence(trace, source)?;
+    let time = view.time_at(pointer_x, x);
+    let reach_ns = f64::from(REACH) * view.ns_per_px(x);
+    let place = with_sequence!(sequence, bars => nearest_place(&bars, time, reach_ns))?.0;
+    Some(FramePlace { flame, depth, place })
+}
+
 /// The event nearest to `time` and its distance in ns (0 if it covers `time`), within `reach_ns`.
 fn nearest(events: &impl Sequence, time: Timestamp, reach_ns: f64) -> Option<(EventId, f64)> {
+    nearest_place(events, time, reach_ns).map(|(index, distance)| (events.id(index), distance))
+}
+
+/// The same with the place of the event.
+fn nearest_place(events: &impl Sequence, time: Timestamp, reach_ns: f64) -> Option<(usize, f64)> {
     let after = events.first_starting_at(0..events.len(), time.0.saturating_add(1));
     let distance = |index: usize| {
         let before = events.start(index).saturating_sub(time.0);
@@ -46,14 +69,14 @@ fn nearest(events: &impl Sequence, time: Timestamp, reach_ns: f64) -> Option<(Ev
     let candidates = after.saturating_sub(1)..(after + 1).min(events.len());
     let (index, distance) =
         candidates.map(|index| (index, distance(index))).reduce(|a, b| if b.1 < a.1 { b } else { a })?;
-    (distance <= reach_ns).then(|| (events.id(index), distance))
+    (distance <= reach_ns).then_some((index, distance))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixtures;
-    use crate::placement::{Folds, Placement, RowContent};
+    use crate::placement::{Folds, Placement};
 
     #[test]
     fn hits_equal_those_of_a_search_through_all_events() {

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use rustc_hash::FxHasher;
 
 use crate::counter::CounterPyramid;
-use crate::layout::{ListId, RowSource, TimelineLayout};
+use crate::flame::FlameSequence;
+use crate::layout::{FlameId, ListId, RowSource, TimelineLayout};
 use crate::lod::Pyramid;
 use crate::sequence::{AnySequence, Columns};
 
@@ -28,6 +29,8 @@ pub struct TimelineIndex {
     rows: Vec<Option<Pyramid>>,
     /// By list of the layout.
     lists: Vec<Option<Pyramid>>,
+    /// By flame and depth.
+    flames: Vec<Vec<Option<Pyramid>>>,
     /// By counter.
     counters: Vec<CounterPyramid>,
     overview: Overview,
@@ -61,9 +64,13 @@ impl TimelineIndex {
             .into_par_iter()
             .map(|list| Pyramid::build(&columns.list(layout.list(ListId(list)))))
             .collect();
+        let of_flame = |flame: &crate::flame::Flame| {
+            flame.rows.iter().map(|bars| Pyramid::build(&FlameSequence { columns, bars })).collect()
+        };
+        let flames = layout.flames().par_iter().map(of_flame).collect();
         let counters = trace.counters().par_iter().map(CounterPyramid::build).collect();
         let overview = Overview::build(trace, span);
-        Self { layout, span, shades, rows, lists, counters, overview }
+        Self { layout, span, shades, rows, lists, flames, counters, overview }
     }
 
     /// The tree of tracks.
@@ -81,12 +88,18 @@ impl TimelineIndex {
     /// Bytes on the heap.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let pyramids = self.rows.iter().chain(&self.lists);
+        let pyramids = self.rows.iter().chain(&self.lists).chain(self.flames.iter().flatten());
+        let bars: usize = self.layout.flames().iter().flat_map(|flame| &flame.rows).map(Vec::len).sum();
         let cells: usize = pyramids.flatten().map(Pyramid::heap_bytes).sum();
         let slots = (self.rows.capacity() + self.lists.capacity()) * size_of::<Option<Pyramid>>();
         let lists: usize = (0..self.layout.lists() as u32).map(|id| self.layout.list(ListId(id)).len()).sum();
         let counters: usize = self.counters.iter().map(CounterPyramid::heap_bytes).sum();
-        cells + slots + lists * size_of::<EventId>() + counters + self.shades.capacity()
+        cells
+            + slots
+            + bars * size_of::<crate::flame::FlameBar>()
+            + lists * size_of::<EventId>()
+            + counters
+            + self.shades.capacity()
     }
 
     /// The events that a row draws and their pyramid; `None` for counters.
@@ -104,6 +117,11 @@ impl TimelineIndex {
             RowSource::List(list) => {
                 let ids = self.layout.list(list);
                 Some((AnySequence::List(columns.list(ids)), self.lists.get(list.0 as usize)?.as_ref()))
+            }
+            RowSource::Flame(FlameId(flame), depth) => {
+                let bars = self.layout.flames().get(flame as usize)?.rows.get(usize::from(depth))?;
+                let pyramid = self.flames.get(flame as usize)?.get(usize::from(depth))?;
+                Some((AnySequence::Flame(FlameSequence { columns, bars }), pyramid.as_ref()))
             }
             RowSource::Counter(_) => None,
         }

@@ -10,6 +10,8 @@ use gapless_trace::{
 use rayon::prelude::*;
 
 use crate::communication::{self, CommunicationGroup};
+use crate::flame::{FOLDED_ROWS, Flame};
+use crate::on_cpu;
 
 /// Rows of annotations that are gathered below the steps; deeper ones are seen on their thread.
 const ANNOTATION_ROWS: usize = 1;
@@ -17,6 +19,10 @@ const ANNOTATION_ROWS: usize = 1;
 /// A list of events kept by [`TimelineLayout`]: its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListId(pub u32);
+
+/// Sampled stacks of a thread kept by [`TimelineLayout`]: their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlameId(pub u32);
 
 /// What a row draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +33,8 @@ pub enum RowSource {
     List(ListId),
     /// A counter.
     Counter(CounterId),
+    /// Frames of sampled stacks at a depth.
+    Flame(FlameId, u16),
 }
 
 /// A row of a track.
@@ -49,6 +57,8 @@ pub enum TrackGroup {
     Thread,
     /// Python frames of a thread, apart from its operators and calls.
     Python,
+    /// Sampled stacks of a thread.
+    Samples,
     /// Asynchronous ranges.
     Async,
     /// Work on a device stream, and ranges projected onto it.
@@ -74,6 +84,10 @@ pub struct TrackNode {
     pub detail: String,
     /// Its rows, outermost first, lane by lane.
     pub rows: Vec<TrackRow>,
+    /// The rows that are shown while it is folded.
+    pub folded: std::ops::Range<usize>,
+    /// When its thread ran on a processor, where that was recorded.
+    pub on_cpu: Option<RowSource>,
     /// Whether it is drawn only when everything is.
     pub hidden: bool,
 }
@@ -100,6 +114,7 @@ pub struct TimelineLayout {
     pub(crate) ranks: Vec<RankNode>,
     communication: Vec<CommunicationGroup>,
     lists: Vec<Vec<EventId>>,
+    flames: Vec<Flame>,
     steps: Vec<EventId>,
 }
 
@@ -109,7 +124,8 @@ impl TimelineLayout {
     pub fn new(trace: &Trace) -> Self {
         let mut layout = Self::default();
         for (id, rank) in trace.rank_ids() {
-            let mut builder = RankBuilder { trace, lists: &mut layout.lists, steps: Vec::new() };
+            let mut builder =
+                RankBuilder { trace, lists: &mut layout.lists, flames: &mut layout.flames, steps: Vec::new() };
             let node = builder.build(id, rank.label());
             if layout.steps.is_empty() {
                 layout.steps = builder.steps;
@@ -117,6 +133,14 @@ impl TimelineLayout {
             layout.ranks.push(node);
         }
         layout.communication = communication::gather(trace, &mut layout.lists);
+        let has_kernels: Vec<bool> = layout.ranks.iter().map(|rank| !rank.communication.is_empty()).collect();
+        for line in layout.communication.iter().flat_map(|group| &group.ranks) {
+            let place = line.rank.index();
+            // Where no device communicates, the host's communication fills the lower line of the folded rank.
+            if let (Some(rank), Some(false)) = (layout.ranks.get_mut(place), has_kernels.get(place)) {
+                rank.communication.extend(line.lines.iter().copied());
+            }
+        }
         layout
     }
 
@@ -124,6 +148,12 @@ impl TimelineLayout {
     #[must_use]
     pub fn ranks(&self) -> &[RankNode] {
         &self.ranks
+    }
+
+    /// Sampled stacks of all threads, by [`FlameId`].
+    #[must_use]
+    pub fn flames(&self) -> &[Flame] {
+        &self.flames
     }
 
     /// Communication of all ranks by process group.
@@ -162,6 +192,7 @@ impl TimelineLayout {
                 RowSource::Row(own) => own == row,
                 RowSource::List(list) => self.position(trace, list, event).is_some(),
                 RowSource::Counter(_) => false,
+                RowSource::Flame(..) => true,
             });
             if let Some(inner) = inner {
                 return Some((rank, track, inner));
@@ -198,6 +229,7 @@ impl TimelineLayout {
 struct RankBuilder<'a> {
     trace: &'a Trace,
     lists: &'a mut Vec<Vec<EventId>>,
+    flames: &'a mut Vec<Flame>,
     steps: Vec<EventId>,
 }
 
@@ -231,7 +263,15 @@ impl RankBuilder<'_> {
             }
             let group = group_of(track.kind, main == Some(id), copies_only);
             let mut node = self.track_node(id, track, group);
-            let key = self.sort_key(track, group, id);
+            let mut key = self.sort_key(track, group, id);
+            if group == TrackGroup::Samples {
+                self.add_flame(track, &mut node);
+                if let Some((thread, of)) = self.thread_of(rank, track) {
+                    let of_group = group_of(of.kind, main == Some(thread), false);
+                    key = SortKey { part: Part::Samples, ..self.sort_key(of, of_group, thread) };
+                    node.label = format!("{} · samples", self.track_node(thread, of, of_group).label);
+                }
+            }
             if track.kind == TrackKind::Thread
                 && let Some((rows, python)) = self.split_python(track)
             {
@@ -239,7 +279,7 @@ impl RankBuilder<'_> {
                 let label = format!("{} · Python", node.label);
                 let detail = format!("Python frames of {}", node.detail);
                 let python = TrackNode { group: TrackGroup::Python, label, detail, rows: python, ..node.clone() };
-                tracks.push((SortKey { python: true, ..key }, python));
+                tracks.push((SortKey { part: Part::Python, ..key }, python));
             }
             tracks.push((key, node));
         }
@@ -258,10 +298,50 @@ impl RankBuilder<'_> {
             device.extend(outermost.map(|row| row.source));
         }
         name_twins_apart(trace, &mut nodes);
+        self.add_on_cpu(rank, &mut nodes);
         if let Some(steps) = main.and_then(|main| self.steps_node(main)) {
             nodes.insert(0, steps);
         }
         RankNode { rank, label, tracks: nodes, device, communication }
+    }
+
+    /// Gives a track of samples its strips.
+    fn add_flame(&mut self, track: &Track, node: &mut TrackNode) {
+        let flame = Flame::new(self.trace, track);
+        if flame.rows.is_empty() {
+            return;
+        }
+        let id = FlameId(self.flames.len() as u32);
+        let first = flame.first_telling;
+        let row = |depth: usize| TrackRow {
+            source: RowSource::Flame(id, depth as u16),
+            // Shades count from where it becomes interesting.
+            depth: depth.saturating_sub(first) as u16,
+        };
+        node.rows = (0..flame.rows.len()).map(row).collect();
+        node.folded = first..first + FOLDED_ROWS;
+        self.flames.push(flame);
+    }
+
+    /// The thread whose samples a track holds.
+    fn thread_of(&self, rank: RankId, samples: &Track) -> Option<(TrackId, &Track)> {
+        let mut threads = self.trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::Thread);
+        threads.find(|(_, track)| track.process == samples.process && track.tid == samples.tid)
+    }
+
+    /// Gives threads their time on processors: the first node of each.
+    fn add_on_cpu(&mut self, rank: RankId, nodes: &mut [TrackNode]) {
+        let threads = nodes
+            .iter()
+            .filter(|node| matches!(node.group, TrackGroup::MainThread | TrackGroup::Thread | TrackGroup::Samples));
+        let ids: Vec<TrackId> = threads.filter_map(|node| node.track).collect();
+        for (track, runs) in on_cpu::runs(self.trace, rank, &ids) {
+            let node = nodes.iter_mut().find(|node| node.track == Some(track) && node.group != TrackGroup::Python);
+            if let Some(node) = node {
+                self.lists.push(runs);
+                node.on_cpu = Some(RowSource::List(ListId(self.lists.len() as u32 - 1)));
+            }
+        }
     }
 
     fn kinds(&self, row: RowId) -> &[EventKind] {
@@ -419,6 +499,8 @@ impl RankBuilder<'_> {
             label: "Steps and annotations".to_owned(),
             detail: "Steps and named ranges of the main thread".to_owned(),
             rows,
+            folded: 0..1,
+            on_cpu: None,
             hidden: false,
         })
     }
@@ -455,7 +537,16 @@ impl RankBuilder<'_> {
             _ => full.clone(),
         };
         let detail = if process_name.is_empty() { full } else { format!("{full} of {process_name}") };
-        TrackNode { track: Some(id), group, label, detail, rows, hidden: empty || group == TrackGroup::Marks }
+        TrackNode {
+            track: Some(id),
+            group,
+            label,
+            detail,
+            rows,
+            folded: 0..1,
+            on_cpu: None,
+            hidden: empty || group == TrackGroup::Marks,
+        }
     }
 
     fn sort_key(&self, track: &Track, group: TrackGroup, id: TrackId) -> SortKey {
@@ -475,7 +566,7 @@ impl RankBuilder<'_> {
             stream: if is_device { track.stream().unwrap_or(i64::MAX) } else { 0 },
             work: track.kind == TrackKind::Stream,
             order: id,
-            python: false,
+            part: Part::Thread,
         }
     }
 }
@@ -490,7 +581,15 @@ struct SortKey {
     stream: i64,
     work: bool,
     order: TrackId,
-    python: bool,
+    part: Part,
+}
+
+/// Nodes of one thread, in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Thread,
+    Python,
+    Samples,
 }
 
 /// Whether a rank has so many threads that its streams would lie below the window.
@@ -505,7 +604,8 @@ fn group_of(kind: TrackKind, is_main: bool, copies_only: bool) -> TrackGroup {
     match kind {
         TrackKind::Thread if is_main => TrackGroup::MainThread,
         TrackKind::Thread => TrackGroup::Thread,
-        TrackKind::Async | TrackKind::Cpu | TrackKind::Custom | TrackKind::Samples => TrackGroup::Async,
+        TrackKind::Samples => TrackGroup::Samples,
+        TrackKind::Async | TrackKind::Cpu | TrackKind::Custom => TrackGroup::Async,
         TrackKind::Stream if copies_only => TrackGroup::Copies,
         TrackKind::Stream | TrackKind::StreamAnnotations => TrackGroup::Stream,
         TrackKind::Counter => TrackGroup::Counter,

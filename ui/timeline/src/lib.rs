@@ -16,6 +16,7 @@ mod communication;
 mod counter;
 #[cfg(test)]
 mod fixtures;
+mod flame;
 mod format;
 mod hit;
 mod index;
@@ -24,6 +25,7 @@ mod layout;
 mod links;
 mod lod;
 mod names;
+mod on_cpu;
 mod overlay;
 mod placement;
 mod scene;
@@ -37,10 +39,11 @@ mod widget;
 mod widget_tests;
 
 pub use communication::{CollectiveWaits, CommunicationGroup, CommunicationRank};
+pub use flame::{Flame, FlameBar, FlameRow};
 pub use format::{counter_value, grouped, precise};
 pub use index::TimelineIndex;
 pub use input::{KEYS, KeyHelp};
-pub use layout::{ListId, RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, TrackRow};
+pub use layout::{FlameId, ListId, RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, TrackRow};
 pub use links::{Link, links_of, next_linked, previous_linked};
 pub use names::display_name;
 pub use overlay::{BarStyle, Overlay, OverlayColor, OverlayPlace};

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use gapless_trace::{EventId, RankId, Trace};
+use gapless_trace::{EventId, RankId, Trace, TrackId};
 
 use crate::communication::CommunicationGroup;
 use crate::layout::{RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, is_crowded};
@@ -78,7 +78,7 @@ impl Folds {
     pub fn track(&self, rank: usize, track: usize, group: TrackGroup) -> TrackFold {
         let is_crowded = self.crowded.get(rank).copied().unwrap_or(false);
         let initial = match group {
-            TrackGroup::Python => TrackFold::Folded,
+            TrackGroup::Python | TrackGroup::Samples => TrackFold::Folded,
             TrackGroup::Thread if is_crowded => TrackFold::Folded,
             _ => TrackFold::default(),
         };
@@ -144,6 +144,10 @@ pub(crate) struct PlacedRow {
     pub depth: u16,
     pub y: f32,
     pub height: f32,
+    /// The track that it is a row of.
+    pub track: Option<TrackId>,
+    /// When the track's thread ran, for a thin line along the top.
+    pub on_cpu: Option<RowSource>,
 }
 
 /// Blocks and rows from top to bottom, y ascending from 0.
@@ -202,7 +206,8 @@ impl Placement {
             for (row, &source) in line.lines.iter().enumerate() {
                 let y = y + row as f32 * metrics::DEPTH_ROW;
                 let content = RowContent::Collectives(source);
-                self.rows.push(PlacedRow { content, rank: line.rank, depth: 0, y, height: metrics::DEPTH_ROW });
+                let height = metrics::DEPTH_ROW;
+                self.rows.push(PlacedRow { content, rank: line.rank, depth: 0, y, height, track: None, on_cpu: None });
             }
             self.push_block(item, line.lines.len() as f32 * metrics::DEPTH_ROW, 0);
             if let Some(block) = self.blocks.last_mut() {
@@ -215,7 +220,9 @@ impl Placement {
     fn push_folded(&mut self, place: usize, node: &RankNode) {
         let y = self.height;
         let first = self.rows.len();
-        let mut push = |content, y, height| self.rows.push(PlacedRow { content, rank: node.rank, depth: 0, y, height });
+        let mut push = |content, y, height| {
+            self.rows.push(PlacedRow { content, rank: node.rank, depth: 0, y, height, track: None, on_cpu: None })
+        };
         push(RowContent::Device(place), y + 2.0, 11.0);
         push(RowContent::Communication(place), y + 14.0, 6.0);
         self.push_block(BlockItem::FoldedRank(place), metrics::FOLDED_RANK, 0);
@@ -237,7 +244,7 @@ impl Placement {
         let mut height = 0.0;
         for (place, row) in node.rows.iter().enumerate() {
             let shown = match fold {
-                TrackFold::Folded => place == 0,
+                TrackFold::Folded => node.folded.contains(&place),
                 TrackFold::Capped => row.depth < max_depth.max(1),
                 TrackFold::Full => true,
             };
@@ -251,6 +258,8 @@ impl Placement {
                 depth: row.depth,
                 y: y + height,
                 height: row_height,
+                track: node.track,
+                on_cpu: node.on_cpu.filter(|_| height == 0.0),
             });
             height += row_height;
         }
@@ -320,6 +329,7 @@ fn row_height(group: TrackGroup, place: usize) -> f32 {
     match group {
         TrackGroup::Counter => metrics::COUNTER_ROW,
         TrackGroup::Copies => metrics::COPY_ROW,
+        TrackGroup::Samples => metrics::DEPTH_ROW,
         _ if place == 0 => metrics::TRACK_ROW,
         _ => metrics::DEPTH_ROW,
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use egui::epaint::{Vertex, WHITE_UV};
 use egui::{Color32, Mesh, Pos2, Rangef, Rect, pos2};
-use gapless_trace::{EventId, RowId, Trace};
+use gapless_trace::{EventId, EventKind, RowId, StrId, Trace};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
@@ -25,7 +25,7 @@ use crate::names::display_name;
 use crate::overlay::{BarStyle, Marks, Overlay, OverlayPlace};
 use crate::placement::{PlacedRow, Placement, RowContent};
 use crate::sequence::{AnySequence, Sequence, with_sequence};
-use crate::theme::{Theme, fade, metrics, mix};
+use crate::theme::{ColorId, Theme, fade, metrics, mix};
 use crate::viewport::Viewport;
 
 /// Events of a list that are looked up for each picture.
@@ -192,12 +192,15 @@ impl<'a> SceneBuilder<'a> {
             let y = Rangef::new(origin_y + row.y, origin_y + row.y + row.height - 1.0);
             self.stats.rows += 1;
             let mut single = [RowSource::List(ListId(0))];
-            self.in_collectives = matches!(row.content, RowContent::Collectives(_));
+            self.in_collectives = matches!(row.content, RowContent::Collectives(_) | RowContent::Communication(_));
             let sources = sources_of(index, row.content, &mut single);
             if let [RowSource::Counter(counter)] = sources {
                 self.counter(*counter, y);
             } else {
                 self.events(sources, row, y);
+            }
+            if let Some(runs) = row.on_cpu {
+                self.on_cpu(runs, y);
             }
             self.overlays(row, sources, y);
         }
@@ -280,6 +283,11 @@ impl<'a> SceneBuilder<'a> {
         self.input.matches.is_some_and(|matches| matches.binary_search(&event).is_err())
     }
 
+    /// What is communication is drawn as such where it stands among others of its kind, whatever it is on its thread.
+    fn shown(&self, color: ColorId) -> ColorId {
+        if self.in_collectives { as_communication(color) } else { color }
+    }
+
     fn dimmed(&self, color: Color32) -> Color32 {
         mix(color, self.input.theme.ui.background, 0.78)
     }
@@ -297,7 +305,7 @@ impl<'a> SceneBuilder<'a> {
         let width = x1 - x0;
         // Neighbours of one colour stay apart.
         let x1 = if width > 3.0 { x1 - pixel } else { x1.max(x0 + pixel) };
-        let mut color = self.input.theme.event(events.color(event), depth);
+        let mut color = self.input.theme.event(self.shown(events.color(event)), depth);
         let id = events.id(event);
         let dimmed = self.is_dimmed(id);
         if dimmed {
@@ -313,24 +321,24 @@ impl<'a> SceneBuilder<'a> {
                 push_quad(&mut self.bars, rect, self.input.theme.ui.waiting);
                 self.stats.bars += 1 + push_stripes(&mut self.bars, rect, self.input.theme.hatch_stripe());
                 if labelled && x1 - until >= metrics::MIN_LABEL_WIDTH {
-                    self.label(id, until, x1, y, self.input.theme.text_on(color));
+                    self.label(id, None, until, x1, y, self.input.theme.text_on(color));
                 }
                 return;
             }
         }
         if labelled && width >= metrics::MIN_LABEL_WIDTH {
             let text_color = if dimmed { self.input.theme.ui.faint } else { self.input.theme.text_on(color) };
-            self.label(id, x0, x1, y, text_color);
+            self.label(id, events.name(event), x0, x1, y, text_color);
         }
     }
 
-    fn label(&mut self, id: EventId, x0: f32, x1: f32, y: Rangef, color: Color32) {
+    fn label(&mut self, id: EventId, name: Option<StrId>, x0: f32, x1: f32, y: Rangef, color: Color32) {
         let left = x0.max(self.input.x.min) + metrics::SPACE;
         let room = x1.min(self.input.x.max) - left - 2.0;
         if room < metrics::MIN_LABEL_WIDTH - 2.0 * metrics::SPACE {
             return;
         }
-        let name = display_name(self.input.trace.name(id));
+        let name = display_name(name.map_or_else(|| self.input.trace.name(id), |name| self.input.trace.text(name)));
         let text = cut_to_width(&name, room, self.input.char_widths);
         if !text.is_empty() {
             self.labels.push(Label { left_center: pos2(left, y.center()), text: text.to_owned(), color });
@@ -344,11 +352,13 @@ impl<'a> SceneBuilder<'a> {
         let table = self.input.theme.event_table(depth);
         let background = self.input.theme.ui.background;
         let dim = self.input.matches.is_some();
+        let in_collectives = self.in_collectives;
         let texels = columns.iter().map(|column| {
             if column.longest_ns <= 0.0 {
                 return Color32::TRANSPARENT;
             }
-            let color = table.get(usize::from(column.color.0)).copied().unwrap_or_default();
+            let shown = if in_collectives { as_communication(column.color) } else { column.color };
+            let color = table.get(usize::from(shown.0)).copied().unwrap_or_default();
             let color = if dim { mix(color, background, 0.78) } else { color };
             scale(color, ((FAINTEST + (1.0 - FAINTEST) * column.busy.min(1.0)) * 255.0) as u32)
         });
@@ -485,8 +495,37 @@ impl<'a> SceneBuilder<'a> {
                 }
                 Cow::Owned(shown.iter().copied().filter(|id| events.binary_search(id).is_ok()).collect())
             }
-            RowSource::Counter(_) => Cow::Borrowed(&[]),
+            RowSource::Counter(_) | RowSource::Flame(..) => Cow::Borrowed(&[]),
         }
+    }
+
+    /// A thin line along the top of a thread: bright where it runs on a processor. One step per pixel at most.
+    fn on_cpu(&mut self, runs: RowSource, y: Rangef) {
+        const THICKNESS: f32 = 2.5;
+        let SceneInput { trace, index, theme, .. } = self.input;
+        let Some((sequence, pyramid)) = index.sequence(trace, runs) else { return };
+        let line = Rangef::new(y.min, y.min + THICKNESS);
+        with_sequence!(sequence, events => {
+            let Some(last) = events.len().checked_sub(1) else { return };
+            let (x0, x1) = (self.x(events.start(0)), self.x(events.end(last)));
+            push_quad(&mut self.marks, Rect::from_x_y_ranges(x0..=x1, line), theme.ui.waiting);
+            self.stats.bars += 1;
+            let visible = self.grid.touching(&events, pyramid);
+            let per_column = self.input.x.span() / self.grid.columns as f32;
+            let left = self.input.x.min;
+            let mut joined: Option<std::ops::Range<usize>> = None;
+            let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+            for_each_run(&events, &self.grid, visible, |columns, _| match &mut joined {
+                Some(open) if columns.start <= open.end => open.end = columns.end.max(open.end),
+                _ => runs.extend(joined.replace(columns)),
+            });
+            runs.extend(joined);
+            for run in runs {
+                let x = left + run.start as f32 * per_column..=left + run.end as f32 * per_column;
+                push_quad(&mut self.marks, Rect::from_x_y_ranges(x, line), theme.ui.good);
+                self.stats.bars += 1;
+            }
+        });
     }
 
     fn is_in(&self, place: OverlayPlace, row: &PlacedRow, sources: &[RowSource]) -> bool {
@@ -497,7 +536,9 @@ impl<'a> SceneBuilder<'a> {
             OverlayPlace::Rank(rank) => row.rank == rank,
             OverlayPlace::Row(wanted) => row_ids().any(|row| row == wanted),
             OverlayPlace::Track(wanted) => {
-                row_ids().any(|row| self.input.trace.rows().get(row.index()).is_some_and(|row| row.track == wanted))
+                row.track == Some(wanted)
+                    || row_ids()
+                        .any(|row| self.input.trace.rows().get(row.index()).is_some_and(|row| row.track == wanted))
             }
         }
     }
@@ -585,6 +626,12 @@ pub(crate) fn push_outline(mesh: &mut Mesh, rect: Rect, width: f32, color: Color
     push_quad(mesh, Rect::from_min_max(pos2(min.x, max.y - width), max), color);
     push_quad(mesh, Rect::from_min_max(min, pos2(min.x + width, max.y)), color);
     push_quad(mesh, Rect::from_min_max(pos2(max.x - width, min.y), max), color);
+}
+
+/// The colour of communication of the same shade.
+fn as_communication(color: ColorId) -> ColorId {
+    let kind = if color.kind().is_communication() { color.kind() } else { EventKind::Collective };
+    ColorId::new(kind, color.shade())
 }
 
 /// A colour at an opacity of 0 to 255, premultiplied.

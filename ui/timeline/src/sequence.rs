@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use gapless_trace::{EventId, EventKind, Events, StrId};
 
+use crate::flame::FlameSequence;
 use crate::theme::ColorId;
 
 /// Events in ascending order of start and of end, without overlap.
@@ -19,6 +20,11 @@ pub(crate) trait Sequence: Copy + Sync {
     fn color(&self, index: usize) -> ColorId;
     /// Id of the event at `index`.
     fn id(&self, index: usize) -> EventId;
+
+    /// The name on its bar, where that is not the event's own.
+    fn name(&self, _index: usize) -> Option<StrId> {
+        None
+    }
 
     /// End of the event at `index` in ns.
     fn end(&self, index: usize) -> i64 {
@@ -64,6 +70,11 @@ impl<'a> Columns<'a> {
     fn color_of(self, name: Option<&StrId>, kind: Option<&EventKind>) -> ColorId {
         let shade = name.and_then(|name| self.shades.get(name.index())).copied().unwrap_or_default();
         ColorId::new(kind.copied().unwrap_or(EventKind::Other), shade)
+    }
+
+    /// The shade of a name.
+    pub fn shade(self, name: StrId) -> u8 {
+        self.shades.get(name.index()).copied().unwrap_or_default()
     }
 
     /// A contiguous range of the columns.
@@ -168,6 +179,8 @@ pub(crate) enum AnySequence<'a> {
     Range(RangeSequence<'a>),
     /// Some events of a row.
     List(ListSequence<'a>),
+    /// Frames of sampled stacks.
+    Flame(FlameSequence<'a>),
 }
 
 /// Runs `$body` with `$sequence` bound to the concrete sequence of `$any`.
@@ -176,6 +189,7 @@ macro_rules! with_sequence {
         match $any {
             $crate::sequence::AnySequence::Range($sequence) => $body,
             $crate::sequence::AnySequence::List($sequence) => $body,
+            $crate::sequence::AnySequence::Flame($sequence) => $body,
         }
     };
 }

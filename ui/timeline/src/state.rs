@@ -3,8 +3,9 @@
 use egui::Rangef;
 use gapless_trace::{Duration, EventId, RankId, Span, Timestamp, Trace};
 
+use crate::flame::{Flame, FlameBar};
 use crate::index::TimelineIndex;
-use crate::layout::{RowSource, TimelineLayout, TrackGroup};
+use crate::layout::{FlameId, RowSource, TimelineLayout, TrackGroup};
 use crate::links::{next_linked, previous_linked};
 use crate::placement::{BlockItem, Folds, Placement, TrackFold};
 use crate::scene::FrameStats;
@@ -74,6 +75,22 @@ pub enum TimelineCommand {
     FoldAllRanks,
 }
 
+/// A bar of a flame strip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FramePlace {
+    pub flame: FlameId,
+    pub depth: u16,
+    /// Its place in the row.
+    pub place: usize,
+}
+
+impl FramePlace {
+    pub fn find(self, index: &TimelineIndex) -> Option<(&Flame, FlameBar)> {
+        let flame = index.layout().flames().get(self.flame.0 as usize)?;
+        Some((flame, *flame.rows.get(usize::from(self.depth))?.get(self.place)?))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Animation {
     pub from: Viewport,
@@ -102,6 +119,8 @@ pub struct TimelineState {
     pub selected: Option<EventId>,
     /// The selected range of time.
     pub range: Option<Span>,
+    /// The frame of sampled stacks that was clicked: valid while its first sample is selected.
+    pub(crate) frame: Option<FramePlace>,
     /// What is shown.
     pub options: ViewOptions,
     pub(crate) folds: Folds,
@@ -124,6 +143,7 @@ impl TimelineState {
             view: Viewport::new(index.span()),
             selected: None,
             range: None,
+            frame: None,
             options: ViewOptions::default(),
             folds: Folds::new(index.layout()),
             scroll_y: 0.0,
@@ -134,6 +154,13 @@ impl TimelineState {
             cache: Cache::default(),
             stats: FrameStats::default(),
         }
+    }
+
+    /// The selected frame of sampled stacks, with the samples of its thread; `None` if something else is selected.
+    #[must_use]
+    pub fn selected_frame<'a>(&self, index: &'a TimelineIndex) -> Option<(&'a Flame, FlameBar)> {
+        let (flame, bar) = self.frame?.find(index)?;
+        (Some(bar.first) == self.selected).then_some((flame, bar))
     }
 
     /// What the last frame drew.
@@ -227,10 +254,10 @@ impl TimelineState {
         let is_shown = match self.folds.track(rank, track, node.group) {
             TrackFold::Full => true,
             TrackFold::Capped => depth < self.options.max_depth,
-            TrackFold::Folded => inner == 0,
+            TrackFold::Folded => node.folded.contains(&inner),
         };
         if !is_shown {
-            let enough = depth < self.options.max_depth;
+            let enough = depth < self.options.max_depth && node.group != TrackGroup::Samples;
             self.folds.set_track(rank, track, if enough { TrackFold::Capped } else { TrackFold::Full });
         }
     }
@@ -333,6 +360,7 @@ impl TimelineState {
             BlockItem::FoldedRank(rank) => self.folds.set_open(rank, true),
             BlockItem::Track(rank, track) => {
                 let next = match self.folds.track(rank, track, group) {
+                    TrackFold::Folded if group == TrackGroup::Samples => TrackFold::Full,
                     TrackFold::Folded => TrackFold::Capped,
                     TrackFold::Capped if hidden_rows > 0 => TrackFold::Full,
                     TrackFold::Capped | TrackFold::Full if rows > 1 => TrackFold::Folded,
@@ -366,7 +394,7 @@ fn neighbour(trace: &Trace, layout: &TimelineLayout, event: EventId, by: isize) 
             let next = event.index().checked_add_signed(by)?;
             trace.rows().get(row.index())?.indices().contains(&next).then_some(EventId(next as u32))
         }
-        RowSource::Counter(_) => None,
+        RowSource::Counter(_) | RowSource::Flame(..) => None,
     }
 }
 

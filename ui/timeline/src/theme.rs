@@ -62,6 +62,12 @@ impl ColorId {
         Self((kind as u16) * SHADES as u16 + (shade % SHADES) as u16)
     }
 
+    /// The shade.
+    #[must_use]
+    pub const fn shade(self) -> u8 {
+        (self.0 % SHADES as u16) as u8
+    }
+
     /// The kind.
     #[must_use]
     pub fn kind(self) -> EventKind {

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use egui::{
     Id, Mesh, Painter, Rect, Response, Role, Sense, Stroke, TextureHandle, TextureOptions, Ui, WidgetInfo, pos2, vec2,
 };
-use gapless_trace::{EventId, RankId, Timestamp, Trace};
+use gapless_trace::{EventId, RankId, Span, Timestamp, Trace};
 
 use crate::chrome::{self, Header};
 use crate::communication::CollectiveWaits;
+use crate::flame::{Flame, FlameBar};
 use crate::format::{counter_value, grouped, precise};
 use crate::index::TimelineIndex;
 use crate::input;
 use crate::layout::{RowSource, TrackGroup};
 use crate::links::links_of;
 use crate::overlay::Overlay;
-use crate::placement::{BlockItem, PlacedBlock, PlacedRow, Placement, TrackFold, collectives_row};
+use crate::placement::{BlockItem, PlacedBlock, PlacedRow, Placement, RowContent, TrackFold, collectives_row};
 use crate::scene::{FrameStats, Lit, Scene, SceneBuilder, SceneInput};
-use crate::state::TimelineState;
+use crate::state::{FramePlace, TimelineState};
 use crate::theme::{Theme, fade, metrics};
 use crate::viewport::Viewport;
 
@@ -267,11 +268,13 @@ impl<'a> Timeline<'a> {
         state.finish_scroll(self.trace, self.index.layout(), &placed, areas.rows.height());
 
         let hovered = self.hovered(state, &areas, &pinned, &placed, &canvas);
+        let frame = self.hovered_frame(state, &areas, &placed, &canvas);
         let mut clicked = None;
         let mut double_clicked = None;
         if canvas.clicked() {
             clicked = hovered;
             state.selected = hovered;
+            state.frame = frame;
             state.range = None;
             if canvas.double_clicked()
                 && let Some(event) = hovered
@@ -291,7 +294,10 @@ impl<'a> Timeline<'a> {
         if let Some(event) = hovered.filter(|_| self.tooltip && state.drag.is_none()) {
             egui::Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id.with("tooltip"), egui::PopupAnchor::Pointer)
                 .gap(14.0)
-                .show(|ui| self.tooltip_ui(ui, state, event));
+                .show(|ui| match frame.and_then(|frame| frame.find(self.index)) {
+                    Some((flame, bar)) => self.frame_tooltip_ui(ui, flame, &bar),
+                    None => self.tooltip_ui(ui, state, event),
+                });
         }
         state.cache.placement = Some((placement_key, pinned, placed));
         state.stats = stats;
@@ -324,6 +330,18 @@ impl<'a> Timeline<'a> {
             return None;
         };
         crate::hit::event_at(self.trace, self.index, row, &state.view, areas.rows.x_range(), pos.x)
+    }
+
+    fn hovered_frame(
+        &self,
+        state: &TimelineState,
+        areas: &Areas,
+        placed: &Placement,
+        canvas: &Response,
+    ) -> Option<FramePlace> {
+        let pos = canvas.hover_pos().filter(|pos| areas.rows.contains(*pos))?;
+        let row = placed.row_at(pos.y - areas.rows.top() + state.scroll_y)?;
+        crate::hit::frame_at(self.trace, self.index, row, &state.view, areas.rows.x_range(), pos.x)
     }
 
     fn paint(
@@ -371,7 +389,13 @@ impl<'a> Timeline<'a> {
         if let Some(event) = hovered.filter(|event| Some(*event) != state.selected) {
             self.outline(&rows_painter, state, areas, placed, origin_y, event, Stroke::new(1.0, theme.ui.text));
         }
-        if let Some(event) = state.selected {
+        if let Some((place, bar)) = state.frame.zip(state.selected_frame(self.index).map(|found| found.1)) {
+            let source = RowSource::Flame(place.flame, place.depth);
+            if let Some(row) = placed.rows.iter().find(|row| row.content == RowContent::Source(source)) {
+                let stroke = Stroke::new(2.0, theme.ui.selection);
+                self.outline_span(&rows_painter, state, areas, origin_y, row, Span::new(bar.start, bar.end), stroke);
+            }
+        } else if let Some(event) = state.selected {
             self.arrows(&rows_painter, state, areas, placed, origin_y, event);
             self.outline(&rows_painter, state, areas, placed, origin_y, event, Stroke::new(2.0, theme.ui.selection));
         }
@@ -513,11 +537,10 @@ impl<'a> Timeline<'a> {
         event: EventId,
     ) -> Option<Rect> {
         let row = placed.row_of(self.trace, self.index.layout(), event)?;
-        Some(self.rect_in(state, areas, row, origin_y, event))
+        Some(Self::rect_in(state, areas, row, origin_y, self.trace.event(event).span()))
     }
 
-    fn rect_in(&self, state: &TimelineState, areas: &Areas, row: &PlacedRow, origin_y: f32, event: EventId) -> Rect {
-        let span = self.trace.event(event).span();
+    fn rect_in(state: &TimelineState, areas: &Areas, row: &PlacedRow, origin_y: f32, span: Span) -> Rect {
         let x = areas.rows.x_range();
         let x0 = state.view.x_of(span.start, x);
         let x1 = state.view.x_of(span.end, x).max(x0 + 2.0);
@@ -538,21 +561,21 @@ impl<'a> Timeline<'a> {
         let layout = self.index.layout();
         let rows = [placed.row_of(self.trace, layout, event), collectives_row(placed, self.trace, layout, event)];
         for row in rows.into_iter().flatten() {
-            self.outline_in(painter, state, areas, origin_y, row, event, stroke);
+            self.outline_span(painter, state, areas, origin_y, row, self.trace.event(event).span(), stroke);
         }
     }
 
-    fn outline_in(
+    fn outline_span(
         &self,
         painter: &Painter,
         state: &TimelineState,
         areas: &Areas,
         origin_y: f32,
         row: &PlacedRow,
-        event: EventId,
+        span: Span,
         stroke: Stroke,
     ) {
-        let rect = self.rect_in(state, areas, row, origin_y, event);
+        let rect = Self::rect_in(state, areas, row, origin_y, span);
         // Single precision is too coarse for ends that are millions of pixels away.
         let rect = rect.intersect(areas.rows.expand2(vec2(8.0, f32::INFINITY)));
         if rect.is_positive() {
@@ -740,6 +763,33 @@ impl<'a> Timeline<'a> {
         let entry = self.trace.event(event);
         let start = entry.start - self.index.span().start;
         format!("{}, {}, {} at {start}", self.trace.name(event), entry.kind.label(), entry.dur)
+    }
+
+    fn frame_tooltip_ui(&self, ui: &mut Ui, flame: &Flame, bar: &FlameBar) {
+        let colors = &self.theme.ui;
+        ui.set_max_width(440.0);
+        ui.spacing_mut().item_spacing.y = 2.0;
+        let small = |text: String, color| egui::RichText::new(text).size(metrics::TRACK_FONT).color(color);
+        let name = self.trace.text(bar.frame.name);
+        ui.add(egui::Label::new(egui::RichText::new(name).color(colors.text).strong()).wrap());
+        let counted = |count: u32| format!("{} sample{}", grouped(i64::from(count)), if count == 1 { "" } else { "s" });
+        ui.label(small(format!("about {} here · {}", bar.end - bar.start, counted(bar.samples)), colors.text));
+        let all = flame.samples_of(bar);
+        let share = 100.0 * f64::from(all) / f64::from(flame.samples.max(1));
+        let of = format!(
+            "{share:.1} % of the thread's {}, {} of them its own here",
+            counted(flame.samples),
+            bar.own_samples
+        );
+        ui.label(small(of, colors.dim));
+        let place = match (self.trace.text(bar.frame.file), bar.frame.line) {
+            ("", _) => self.trace.text(bar.frame.module).to_owned(),
+            (file, 0) => file.to_owned(),
+            (file, line) => format!("{file}:{line}"),
+        };
+        if !place.is_empty() {
+            ui.add(egui::Label::new(small(place, colors.dim)).wrap());
+        }
     }
 
     fn tooltip_ui(&self, ui: &mut Ui, state: &TimelineState, event: EventId) {

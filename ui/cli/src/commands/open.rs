@@ -58,7 +58,6 @@ mod desktop {
 
     /// What this machine can record, for the app; capture speaks to the kernel of Linux.
     #[cfg(target_os = "linux")]
-    #[expect(clippy::unnecessary_wraps, reason = "nothing can be recorded elsewhere")]
     fn recording() -> Option<Arc<dyn Recording>> {
         Some(Arc::new(crate::commands::recording::Here))
     }

@@ -182,6 +182,9 @@ const FRAMES: usize = 100;
 
 /// The call stack of the event, innermost frame first; nothing without one.
 fn stack_ui(ui: &mut Ui, state: &State, loaded: &Loaded, event: EventId) {
+    if let Some(frame) = loaded.selection.as_ref().and_then(|selection| selection.frame.as_ref()) {
+        ui.add(egui::Label::new(RichText::new(frame).color(state.theme.ui.text)).wrap());
+    }
     let colors = &state.theme.ui;
     let trace = &loaded.trace;
     let Some(found) = trace.stack_of(event) else { return };
