@@ -140,6 +140,7 @@ pub(crate) fn wait_of(waits: &CollectiveWaits, event: EventId) -> Option<Duratio
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
     use crate::fixtures;

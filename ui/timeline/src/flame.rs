@@ -192,6 +192,7 @@ fn kind_of(trace: &Trace, frame: &Frame) -> EventKind {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
     use crate::fixtures;

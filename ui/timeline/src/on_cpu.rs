@@ -80,6 +80,7 @@ fn plain_name(label: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use crate::fixtures;
     use crate::layout::{RowSource, TimelineLayout};
