@@ -8,7 +8,10 @@
 //!   the whole. A right total with wrong placement proves nothing.
 //! - **explained**: the share of the critical paths that is not unexplained: at least 95 %.
 //! - **cross-step**: the model's error on even steps with latencies learnt from odd ones.
-//! - **inferred edges**: the share of each kind whose latency lies within 20 µs of the median: at least 90 %.
+//! - **inferred edges**: the share of each kind whose latency lies within 20 µs of the median of those between the same
+//!   threads or streams: at least 90 %.
+
+use std::collections::BTreeMap;
 
 use gapless_trace::Trace;
 use serde::Serialize;
@@ -117,7 +120,7 @@ pub struct InferredClass {
     pub instances: u64,
     /// Their median latency, in ns.
     pub median_ns: i64,
-    /// The share of them within 20 µs of it.
+    /// The share of them within 20 µs of the median of those between the same threads or streams.
     pub within_20us: f64,
 }
 
@@ -302,29 +305,37 @@ fn cross_step(trace: &Trace, graph: &Graph, input: &GraphInput<'_>) -> Option<f6
     median(pairs.map(|(measured, modelled)| relative(modelled, measured).abs()).collect())
 }
 
+/// Inferred edges that decided a start, by kind; each is compared with the median of those between the same places.
 fn inferred(graph: &Graph) -> Vec<InferredClass> {
-    let mut lags: Vec<Vec<i64>> = vec![Vec::new(); EdgeKind::COUNT];
+    let mut lags: BTreeMap<(EdgeKind, u32, u32), Vec<i64>> = BTreeMap::new();
     for id in graph.node_ids() {
         let node = graph.node(id);
         let binding = graph
             .edges_to(id)
             .max_by_key(|edge| graph.source_time_ns(edge).saturating_add(edge.lag_ns))
             .filter(|edge| edge.evidence == Evidence::Inferred);
-        if let Some(edge) = binding
-            && let Some(list) = lags.get_mut(edge.kind as usize)
-        {
-            list.push(node.start_ns.saturating_sub(graph.source_time_ns(&edge)));
+        if let Some(edge) = binding {
+            let place = |id: NodeId| graph.place.get(id.index()).copied().unwrap_or_default();
+            let lag = node.start_ns.saturating_sub(graph.source_time_ns(&edge));
+            lags.entry((edge.kind, place(edge.from), place(id))).or_default().push(lag);
         }
     }
-    let classes = EdgeKind::ALL.into_iter().zip(lags).filter(|(_, lags)| !lags.is_empty());
-    let class = |(kind, mut lags): (EdgeKind, Vec<i64>)| {
+    let mut classes: Vec<InferredClass> = Vec::new();
+    let mut all: BTreeMap<EdgeKind, (Vec<i64>, u64)> = BTreeMap::new();
+    for ((kind, ..), mut lags) in lags {
+        lags.sort_unstable();
+        let middle = lags.get(lags.len() / 2).copied().unwrap_or_default();
+        let entry = all.entry(kind).or_default();
+        entry.1 += lags.iter().filter(|lag| lag.abs_diff(middle) <= 20_000).count() as u64;
+        entry.0.extend(lags);
+    }
+    for (kind, (mut lags, within)) in all {
         lags.sort_unstable();
         let median_ns = lags.get(lags.len() / 2).copied().unwrap_or_default();
-        let within = lags.iter().filter(|lag| lag.abs_diff(median_ns) <= 20_000).count();
         let within_20us = within as f64 / lags.len().max(1) as f64;
-        InferredClass { kind, instances: lags.len() as u64, median_ns, within_20us }
-    };
-    classes.map(class).collect()
+        classes.push(InferredClass { kind, instances: lags.len() as u64, median_ns, within_20us });
+    }
+    classes
 }
 
 impl Trust {
@@ -448,8 +459,13 @@ mod tests {
             }
             let path = path::whole_path(&graph);
             prop_assert_eq!(path.partition.total_ns(), path.duration_ns());
-            path::attribute(&trace, &graph, &path, &input);
-            bounds(&graph);
+            let whose = path::attribute(&trace, &graph, &path, &input);
+            for rows in [&whose.operators, &whose.outer_operators, &whose.modules, &whose.annotations, &whose.kernels] {
+                prop_assert_eq!(rows.iter().map(|row| row.ns).sum::<i64>(), path.duration_ns());
+            }
+            let bounds = bounds(&graph);
+            prop_assert_eq!(bounds.measured_ns, found.measured_ns);
+            prop_assert_eq!(bounds.model_ns, found.model_ns);
         }
     }
 }

@@ -104,9 +104,7 @@ impl Regions {
                 this.data_loader.push(id);
             } else if text == "gc" || text.contains("gc.collect") || text.contains("<built-in function collect>") {
                 this.gc.push(id);
-            } else if text.starts_with("autograd::engine") || text.starts_with("torch::autograd::") {
-                this.backward.push(id);
-            } else if text.trim_end_matches(|letter: char| letter.is_ascii_digit()).ends_with("Backward") {
+            } else if is_backward(text) {
                 this.backward.push(id);
             }
         }
@@ -126,6 +124,12 @@ impl Regions {
     fn is_backward(&self, name: StrId) -> bool {
         self.backward.binary_search(&name).is_ok()
     }
+}
+
+/// Whether an operator is a function of the backward engine.
+fn is_backward(name: &str) -> bool {
+    let base = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    name.starts_with("autograd::engine") || name.starts_with("torch::autograd::") || base.ends_with("Backward")
 }
 
 /// Reads one thread: its outermost calls, what keeps it busy, its regions.

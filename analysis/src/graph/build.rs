@@ -34,7 +34,8 @@ impl Graph {
             ranks.into_par_iter().map(|(rank, marks)| rank::build(&shared, rank, &marks)).collect();
         let mut raw = Raw::default();
         let mut joined: Vec<(u32, Joined)> = Vec::new();
-        let (mut ends, mut begins): (Vec<(u32, u32)>, Vec<(u32, u32)>) = Default::default();
+        let mut begins: Vec<(u32, u32)> = Vec::new();
+        let mut ends: Vec<(u32, u32)> = Vec::new();
         let mut constants = Vec::with_capacity(parts.len());
         for part in parts {
             let by = raw.append(part.raw);

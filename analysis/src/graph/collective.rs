@@ -41,12 +41,15 @@ pub(crate) fn join(raw: &mut Raw, members: &[Joined]) {
     }
 }
 
+/// Name of the kernel, and where the file says it the collective, its group and its elements.
+type CallKind = (StrId, StrId, StrId, Option<u64>);
+
 /// The least duration of each kind of communication kernel of a rank: what it takes when nobody has to be waited for.
 ///
 /// Kernels of one kind have the same name, and where the file says it the same collective, group and elements.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shortest {
-    by_kind: FxHashMap<(StrId, StrId, StrId, Option<u64>), (i64, u32)>,
+    by_kind: FxHashMap<CallKind, i64>,
 }
 
 impl Shortest {
@@ -54,14 +57,13 @@ impl Shortest {
         let mut this = Self::default();
         for piece in work.iter().filter(|piece| piece.kind == NodeKind::Transfer) {
             let dur = piece.end.saturating_sub(piece.start);
-            let entry = this.by_kind.entry(Self::key(trace, piece)).or_insert((dur, 0));
-            entry.0 = entry.0.min(dur);
-            entry.1 += 1;
+            let shortest = this.by_kind.entry(Self::key(trace, piece)).or_insert(dur);
+            *shortest = dur.min(*shortest);
         }
         this
     }
 
-    fn key(trace: &Trace, piece: &Work) -> (StrId, StrId, StrId, Option<u64>) {
+    fn key(trace: &Trace, piece: &Work) -> CallKind {
         let args = trace.collective(EventId(piece.event));
         args.map_or((piece.name, StrId::EMPTY, StrId::EMPTY, None), |args| {
             (piece.name, args.name, args.group, args.in_elems)
@@ -70,7 +72,7 @@ impl Shortest {
 
     /// How much of a communication kernel is waiting, as far as one rank can tell.
     pub fn wait_of(&self, trace: &Trace, piece: &Work) -> i64 {
-        let shortest = self.by_kind.get(&Self::key(trace, piece)).map_or(i64::MAX, |entry| entry.0);
+        let shortest = self.by_kind.get(&Self::key(trace, piece)).copied().unwrap_or(i64::MAX);
         piece.end.saturating_sub(piece.start).saturating_sub(shortest).max(0)
     }
 }

@@ -238,12 +238,11 @@ impl Lookup {
                 let Some(call) = call else { continue };
                 match last {
                     Some(last) if call.start <= last.end => {
-                        if call.start.saturating_add(QUEUED_NS.1) < last.end && before.beside.is_none() {
-                            if let Some(gap) = gap {
-                                let surely = call.start.saturating_add(QUEUED_NS.0) < last.end;
-                                samples.1.add(gap, surely);
-                                gaps.entry((device, piece.name, false, beside)).or_default().add(gap, surely);
-                            }
+                        let is_queued = call.start.saturating_add(QUEUED_NS.1) < last.end && before.beside.is_none();
+                        if let Some(gap) = gap.filter(|_| is_queued) {
+                            let surely = call.start.saturating_add(QUEUED_NS.0) < last.end;
+                            samples.1.add(gap, surely);
+                            gaps.entry((device, piece.name, false, beside)).or_default().add(gap, surely);
                         }
                     }
                     _ if before.beside.is_none() => {

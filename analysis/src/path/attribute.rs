@@ -24,11 +24,11 @@ pub struct AttributionRow {
 /// A path's time by name, each list longest first and summing to the path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Attribution {
-    /// By innermost framework operator or device call.
+    /// By innermost framework operator; time of a thread in a device call by that call.
     pub operators: Vec<AttributionRow>,
     /// By outermost framework operator.
     pub outer_operators: Vec<AttributionRow>,
-    /// By innermost module (`nn.Module: Linear_3`).
+    /// By innermost module (`nn.Module: Linear_3`); time of the backward engine by the module of the forward operator.
     pub modules: Vec<AttributionRow>,
     /// By outermost annotation that is no step.
     pub annotations: Vec<AttributionRow>,
@@ -48,6 +48,8 @@ enum Sense {
     Module,
     Annotation,
     Frame,
+    /// Innermost operator, calls into the device left out: whose device work it is.
+    Launcher,
 }
 
 const SENSES: [Sense; 5] = [Sense::Operator, Sense::OuterOperator, Sense::Module, Sense::Annotation, Sense::Frame];
@@ -56,7 +58,7 @@ impl Sense {
     fn keeps(self, kind: EventKind, name: &str) -> bool {
         match self {
             Self::Operator => kind == EventKind::Operator || kind.is_device_call(),
-            Self::OuterOperator => kind == EventKind::Operator,
+            Self::OuterOperator | Self::Launcher => kind == EventKind::Operator,
             Self::Module => kind == EventKind::PythonFunction && name.starts_with("nn.Module: "),
             Self::Annotation => kind == EventKind::Annotation,
             Self::Frame => kind == EventKind::PythonFunction,
@@ -159,16 +161,63 @@ impl Attributor<'_> {
             (at, shown) = (time, next);
         }
         pieces.push((shown, to - at));
+        let mut at = from;
         for (event, ns) in pieces {
-            sums.add(self.name(event), ns);
+            if event.is_none() && sense == Sense::Module {
+                self.split_backward(rank, track, (at, at + ns), sums);
+            } else {
+                sums.add(self.name(event), ns);
+            }
+            at += ns;
         }
     }
 
-    fn at(&mut self, rank: RankId, track: TrackId, sense: Sense, at: i64) -> Option<u32> {
+    /// Splits time of a thread that runs no module: what the backward engine runs belongs to the module of the forward
+    /// operator that the arrow to it comes from.
+    fn split_backward(&mut self, rank: RankId, track: TrackId, (from, to): (i64, i64), sums: &mut Sums) {
+        let profile = self.profile(rank, track, Sense::Launcher);
+        let first = profile.partition_point(|entry| entry.0 <= from);
+        let mut cuts: Vec<i64> = vec![from];
+        cuts.extend(profile.get(first..).unwrap_or_default().iter().map(|entry| entry.0).take_while(|&at| at < to));
+        cuts.push(to);
+        for pair in cuts.windows(2) {
+            let [from, to] = pair else { continue };
+            if to > from {
+                let module = self.backward_module(rank, track, *from);
+                sums.add(module, to - from);
+            }
+        }
+    }
+
+    /// The module of the forward operator whose backward runs on a thread at a time.
+    fn backward_module(&mut self, rank: RankId, track: TrackId, at: i64) -> Option<u32> {
+        let operator = self.event_at(rank, track, Sense::Launcher, at)?;
+        let trace = self.trace;
+        // The engine's function is a few operators further out.
+        let around = std::iter::once(operator).chain(trace.ancestors(operator).take(16));
+        let mut arrows = around.flat_map(|event| trace.flows_of(event).filter(move |flow| flow.to == event));
+        let forward = arrows.find(|flow| trace.text(flow.category).contains("fwdbwd"))?.from;
+        let (forward_track, info) = trace.track_of(forward)?;
+        let start = self.input.time(info.rank, trace.event(forward).start.nanos(), false);
+        self.at(rank, forward_track, Sense::Module, start)
+    }
+
+    fn event_at(&mut self, rank: RankId, track: TrackId, sense: Sense, at: i64) -> Option<EventId> {
         let profile = self.profile(rank, track, sense);
         let after = profile.partition_point(|entry| entry.0 <= at);
-        let shown = after.checked_sub(1).and_then(|place| profile.get(place)).and_then(|entry| entry.1);
-        self.name(shown)
+        after.checked_sub(1).and_then(|place| profile.get(place)).and_then(|entry| entry.1)
+    }
+
+    fn at(&mut self, rank: RankId, track: TrackId, sense: Sense, at: i64) -> Option<u32> {
+        let event = self.event_at(rank, track, sense, at);
+        self.name(event)
+    }
+
+    /// What work that was launched at a time belongs to.
+    fn launched(&mut self, rank: RankId, track: TrackId, sense: Sense, at: i64) -> Option<u32> {
+        let sense = if sense == Sense::Operator { Sense::Launcher } else { sense };
+        let name = self.at(rank, track, sense, at);
+        if name.is_none() && sense == Sense::Module { self.backward_module(rank, track, at) } else { name }
     }
 }
 
@@ -189,7 +238,7 @@ pub fn attribute(trace: &Trace, graph: &Graph, path: &CriticalPath, input: &Grap
                     this.split(rank, track, sense, (segment.start_ns, segment.end_ns), sums);
                 }
                 Some((rank, track, Some(at))) => {
-                    let name = this.at(rank, track, sense, input.time(rank, at, false));
+                    let name = this.launched(rank, track, sense, input.time(rank, at, false));
                     sums.add(name, segment.duration_ns());
                 }
                 None => sums.add(None, segment.duration_ns()),
