@@ -1,0 +1,73 @@
+//! Critical paths and the trust in the model behind them: JSON, text, options.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::{Scratch, cpu_trace, run_of_four};
+use serde_json::json;
+
+#[test]
+fn paths_sum_to_their_steps() {
+    let scratch = Scratch::new();
+    run_of_four(&scratch);
+    let report = scratch.gapless(&["path", "--json", "run42"]).ok().json();
+    assert_eq!((&report["schema_version"], &report["command"]), (&json!(1), &json!("path")));
+    let paths = report["paths"].as_array().unwrap();
+    assert!(!paths.is_empty());
+    let sum = |rows: &serde_json::Value, field: &str| -> i64 {
+        rows.as_array().unwrap().iter().map(|row| row[field].as_i64().unwrap()).sum()
+    };
+    let mut whole = 0;
+    for path in paths {
+        let length = path["duration_ns"].as_i64().unwrap();
+        assert_eq!(sum(&path["categories"], "ns"), length, "{}", path["name"]);
+        assert_eq!(sum(&path["segments"], "duration_ns"), length, "{}", path["name"]);
+        assert_eq!(sum(&path["ranks"], "ns"), length, "{}", path["name"]);
+        whole += length;
+    }
+    assert_eq!(sum(&report["categories"], "ns"), whole);
+    for list in ["operators", "outer_operators", "modules", "annotations", "frames", "kernels"] {
+        assert_eq!(sum(&report["attribution"][list], "ns"), whole, "{list}");
+    }
+    let text = scratch.gapless(&["critical-path", "run42"]).ok();
+    for part in ["What the critical path is made of", "Steps", "Bounds"] {
+        assert!(text.stdout.contains(part), "{part:?} is not in {}", text.stdout);
+    }
+}
+
+#[test]
+fn one_step_can_be_asked_for() {
+    let scratch = Scratch::new();
+    run_of_four(&scratch);
+    let all = scratch.gapless(&["path", "--json", "run42"]).ok().json();
+    let Some(number) = all["paths"][0]["number"].as_u64() else { return };
+    let one = scratch.gapless(&["path", "--json", "run42", "--step", &number.to_string()]).ok().json();
+    assert_eq!(one["paths"].as_array().unwrap().len(), 1);
+    assert_eq!(one["paths"][0], all["paths"][0]);
+    scratch.gapless(&["path", "run42", "--step", "987654"]).refused("there is no step 987654");
+}
+
+#[test]
+fn the_model_is_graded() {
+    let scratch = Scratch::new();
+    run_of_four(&scratch);
+    let report = scratch.gapless(&["trust", "--json", "run42"]).ok().json();
+    assert_eq!((&report["schema_version"], &report["command"]), (&json!(1), &json!("trust")));
+    assert_eq!(report["identity_error_ns"], 0);
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|check| check["check"] == "identity" && check["grade"] == "green"));
+    assert_eq!(report["allows_what_if"], report["grade"] != "red");
+    assert_eq!(report["clocks"]["ranks"].as_array().unwrap().len(), 4);
+    scratch.gapless(&["trust", "run42"]).ok().says("The model of this recording is").says("Checks");
+}
+
+#[test]
+fn a_trace_of_threads_alone_has_a_path_too() {
+    let scratch = Scratch::new();
+    scratch.write("t.json", cpu_trace());
+    let report = scratch.gapless(&["path", "--json", "t.json"]).ok().json();
+    assert_eq!(report["categories"][0]["category"], "host", "{:#}", report["categories"]);
+    scratch.gapless(&["trust", "t.json"]).ok().says("no device work");
+    scratch.gapless(&["path", "nothing.json"]).refused("nothing.json");
+    scratch.gapless(&["trust", "nothing.json"]).refused("nothing.json");
+}
