@@ -13,7 +13,7 @@ const NAMES: u64 = 300;
 /// Slices that lie in one another.
 const DEPTH: u64 = 5;
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Packets, descriptions of tracks among them.
