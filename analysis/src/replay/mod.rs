@@ -1,6 +1,6 @@
 //! Replay: what the times would be if durations, latencies or dependencies were others.
 //!
-//! A [`Scenario`] holds durations, delays and lags beside a [`Graph`]; one pass over the columns gives all times. Three
+//! A [`Scenario`] holds durations, delays and lags beside a [`Graph`](crate::graph::Graph); one pass over the columns gives all times. Three
 //! modes say what becomes of the residuals (what the edges do not explain):
 //!
 //! - **identity** keeps all of them: the replay is the recording, to the nanosecond. It proves that the order and the
