@@ -103,6 +103,10 @@ pub struct Process {
     pub threads: u64,
     /// Begins, instants and values written.
     pub events: u64,
+    /// Ranges that ended while a range of another domain was open inside them: in the trace they end with that one.
+    pub interleaved: u64,
+    /// Payloads that are in the trace as hexadecimal digits, because nothing describes them or they are damaged.
+    pub undecoded_payloads: u64,
     /// Bytes of its trace.
     pub bytes: u64,
     /// What was lost.
@@ -125,6 +129,8 @@ pub struct Lost {
     pub names_cut: u64,
     /// Ends whose begin is not in the recording.
     pub ends_without_begin: u64,
+    /// Facts about events that are not in the recording, or about ranges whose end is not.
+    pub facts: u64,
     /// Records that were damaged or of a newer kind.
     pub unknown: u64,
     /// Bytes of trace that the disk or the budget did not take.

@@ -161,7 +161,7 @@ impl ProcessRecording {
         let mut reader = reader;
         reader.resume(&written.positions);
         let mut encoder = ProcessEncoder::new(entry.pid, start_time, written.last_sequence + 1);
-        encoder.resume(written.tracks.iter().copied());
+        encoder.resume(written.state.clone());
         ProcessRecording {
             reader,
             encoder,
@@ -206,7 +206,9 @@ impl ProcessRecording {
         if let Sink::Flight(flight) = &mut self.sink
             && flight.wants_restart()
         {
-            self.encoder.restart(&self.clock, &self.reader.strings(), &mut self.out);
+            let mut opening = Writer::default();
+            self.encoder.restart(&self.reader.strings(), &mut opening);
+            flight.set_opening(opening.as_bytes());
         }
         let (encoder, clock, out) = (&mut self.encoder, &self.clock, &mut self.out);
         let strings = self.reader.strings();
@@ -318,10 +320,13 @@ impl ProcessRecording {
         lost.ring_full = counts.lost;
         lost.ends_without_begin = counts.ends_without_begin;
         lost.unknown = counts.unknown;
+        lost.facts = counts.facts_without_event;
         lost.no_ring = load(&header.dropped_without_ring);
         lost.names = load(&header.names_lost);
         lost.names_cut = load(&header.names_cut);
         self.entry.events = counts.events;
+        self.entry.interleaved = counts.interleaved;
+        self.entry.undecoded_payloads = counts.undecoded;
         self.entry.threads = self.encoder.thread_count() as u64;
         self.entry.sources = sources(header.sources.load(Ordering::Relaxed));
         self.entry.facts = self.encoder.facts().to_vec();

@@ -7,7 +7,7 @@ use std::path::Path;
 use gapless_ring::{Anchor, ClockKind, SegmentReader};
 
 use crate::clock_map::ClockMap;
-use crate::encode::POSITION_FIELD;
+use crate::encode::{ENDED, HELD, LANE, OPEN, OpenRun, Resumed, SCHEMA, STATE_FIELD};
 use crate::error::RecordError;
 use crate::manifest::{self, Manifest};
 use crate::process::ProcessRecording;
@@ -184,49 +184,92 @@ pub struct Written {
     pub last_sequence: u64,
     /// How far the rings were read, by the last packet that says so: serial and position.
     pub positions: Vec<(u64, u64)>,
-    /// Tracks that are declared.
-    pub tracks: Vec<u64>,
+    /// What its encoder must know to go on.
+    pub state: Resumed,
 }
 
-/// Walks the packets of a trace.
-fn scan(bytes: &[u8]) -> Written {
+/// What a trace holds that was cut off anywhere: whole packets, and what is needed to go on behind them.
+pub fn scan(bytes: &[u8]) -> Written {
     let mut written = Written::default();
     let mut rest = bytes;
     while let Some((1, Field::Bytes(packet), after)) = field(rest) {
         let mut positions = Vec::new();
-        let mut inside = packet;
-        while let Some((number, value, next)) = field(inside) {
+        // What is open and held back is said anew each time that positions are said.
+        let mut now = Resumed::default();
+        for (number, value) in fields(packet) {
             match (number, value) {
                 (10, Field::Number(sequence)) => written.last_sequence = written.last_sequence.max(sequence),
-                (POSITION_FIELD, Field::Bytes(entry)) => {
-                    let (mut serial, mut position, mut entry) = (0, 0, entry);
-                    while let Some((number, Field::Number(value), next)) = field(entry) {
-                        match number {
-                            1 => serial = value,
-                            2 => position = value,
-                            _ => {}
-                        }
-                        entry = next;
+                // Descriptors of ours begin with the track's id.
+                (60, Field::Bytes(descriptor)) => written.state.tracks.push(number_in(descriptor, 1)),
+                (STATE_FIELD, Field::Bytes(entry)) => match fields(entry).next() {
+                    Some((1, Field::Number(serial))) => positions.push((serial, number_in(entry, 2))),
+                    Some((OPEN, Field::Bytes(entry))) => now.open.push((number_in(entry, 1), runs(entry))),
+                    Some((LANE, Field::Bytes(entry))) => {
+                        now.lanes.push((number_in(entry, 1), number_in(entry, 2) as u32, number_in(entry, 3)));
                     }
-                    positions.push((serial, position));
-                }
-                (60, Field::Bytes(descriptor)) => {
-                    // Descriptors of ours begin with the track's id.
-                    if let Some((1, Field::Number(uuid), _)) = field(descriptor) {
-                        written.tracks.push(uuid);
+                    Some((ENDED, Field::Bytes(entry))) => {
+                        now.ended.push((number_in(entry, 1), number_in(entry, 2) as i64));
                     }
-                }
+                    Some((HELD, Field::Bytes(entry))) => {
+                        let slots = bytes_in(entry, 3).to_vec();
+                        now.held.push((number_in(entry, 1), number_in(entry, 2) as u32, slots));
+                    }
+                    Some((SCHEMA, Field::Bytes(entry))) => {
+                        let key = String::from_utf8_lossy(bytes_in(entry, 2)).into_owned();
+                        written.state.schemas.push((number_in(entry, 1) as u32, key, bytes_in(entry, 3).to_vec()));
+                    }
+                    _ => {}
+                },
                 _ => {}
             }
-            inside = next;
         }
         if !positions.is_empty() {
             written.positions = positions;
+            written.state = Resumed {
+                tracks: std::mem::take(&mut written.state.tracks),
+                schemas: std::mem::take(&mut written.state.schemas),
+                ..now
+            };
         }
         written.whole = (bytes.len() - after.len()) as u64;
         rest = after;
     }
     written
+}
+
+/// The fields of a message, up to the first that is damaged.
+fn fields(message: &[u8]) -> impl Iterator<Item = (u32, Field<'_>)> {
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        let (number, value, after) = field(rest)?;
+        rest = after;
+        Some((number, value))
+    })
+}
+
+fn number_in(message: &[u8], wanted: u32) -> u64 {
+    let mut all = fields(message).filter(|(number, _)| *number == wanted);
+    all.find_map(|(_, value)| if let Field::Number(value) = value { Some(value) } else { None }).unwrap_or(0)
+}
+
+fn bytes_in(message: &[u8], wanted: u32) -> &[u8] {
+    let mut all = fields(message).filter(|(number, _)| *number == wanted);
+    all.find_map(|(_, value)| if let Field::Bytes(value) = value { Some(value) } else { None }).unwrap_or_default()
+}
+
+/// Open ranges of a thread.
+fn runs(message: &[u8]) -> Vec<OpenRun> {
+    let run = |(number, value)| {
+        let (2, Field::Bytes(run)) = (number, value) else { return None };
+        let ended = fields(run).any(|(number, _)| number == 3);
+        Some(OpenRun {
+            domain: number_in(run, 1) as u32,
+            is_apart: number_in(run, 2) != 0,
+            ended_ns: ended.then(|| number_in(run, 3) as i64),
+            count: number_in(run, 4),
+        })
+    };
+    fields(message).filter_map(run).collect()
 }
 
 enum Field<'a> {
@@ -277,7 +320,7 @@ mod tests {
         for (sequence, position) in [(1u64, 100u64), (5, 200), (3, 300)] {
             out.message(1, |out| {
                 out.uint(10, sequence);
-                out.message(POSITION_FIELD, |out| {
+                out.message(STATE_FIELD, |out| {
                     out.uint(1, 7);
                     out.uint(2, position);
                 });
@@ -287,7 +330,10 @@ mod tests {
         let bytes = out.as_bytes();
         let whole = scan(bytes);
         let positions = vec![(7, 300)];
-        assert_eq!(whole, Written { whole: bytes.len() as u64, last_sequence: 5, positions, tracks: Vec::new() });
+        assert_eq!(
+            whole,
+            Written { whole: bytes.len() as u64, last_sequence: 5, positions, state: Resumed::default() }
+        );
         for cut in 0..bytes.len() {
             let part = scan(&bytes[..cut]);
             let &(end, position) = ends.iter().rfind(|&&(end, _)| end <= cut).unwrap_or(&(0, 0));

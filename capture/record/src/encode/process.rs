@@ -8,9 +8,12 @@ use perfetto_proto::field::{packet, trace, track_event};
 use perfetto_proto::wire::Writer;
 use rustc_hash::FxHashMap;
 
-use super::POSITION_FIELD;
-use super::lanes::Lanes;
-use super::thread::{Shared, ThreadCounts, ThreadEncoder, process_uuid};
+use super::event::Event;
+use super::lanes::{End, Lanes};
+use super::schema::Schemas;
+use super::sequence::write_begin;
+use super::state::{self, Resumed, STATE_FIELD};
+use super::thread::{BlobKind, RANGES, Shared, ThreadCounts, ThreadEncoder, declare, lane_uuid, process_uuid};
 use crate::clock_map::ClockMap;
 
 /// Where the strings of a segment come from.
@@ -54,14 +57,24 @@ pub struct ProcessEncoder {
     lanes: Lanes,
     declared: FxHashMap<u64, ()>,
     facts: Vec<(String, String)>,
+    schemas: Schemas,
+    blob_kinds: FxHashMap<u32, BlobKind>,
+    /// Names given by other threads to threads that were not seen yet, by thread id.
+    names: FxHashMap<u32, String>,
+    renames: Vec<(u32, String)>,
+    /// What was read before a recording broke off and is not in the file.
+    resumed: Resumed,
     keeps_ends: bool,
     /// Which steps are written.
     steps: Range<u64>,
     is_recording: bool,
 }
 
+/// Names that are kept for threads that were not seen yet.
+const MOST_NAMES: usize = 16_384;
+
 /// The sequence of headers.
-const HEADER_SEQUENCE: u64 = 1;
+pub(super) const HEADER_SEQUENCE: u64 = 1;
 
 impl ProcessEncoder {
     /// An encoder whose threads take sequences from `first_sequence` on (at least 2): a file that is taken up again
@@ -76,17 +89,25 @@ impl ProcessEncoder {
             lanes: Lanes::default(),
             declared: FxHashMap::default(),
             facts: Vec::new(),
+            schemas: Schemas::default(),
+            blob_kinds: FxHashMap::default(),
+            names: FxHashMap::default(),
+            renames: Vec::new(),
+            resumed: Resumed::default(),
             keeps_ends: false,
             steps: 0..u64::MAX,
             is_recording: true,
         }
     }
 
-    /// Goes on with a file that a recorder that is gone began: `tracks` are declared in it, and ends without a begin are
-    /// written too, because their begins are in it.
-    pub fn resume(&mut self, tracks: impl IntoIterator<Item = u64>) {
+    /// Goes on with a file that a recorder that is gone began, and ends what it began.
+    pub fn resume(&mut self, resumed: Resumed) {
         self.keeps_ends = true;
-        self.declared.extend(tracks.into_iter().map(|uuid| (uuid, ())));
+        self.declared.extend(resumed.tracks.iter().map(|uuid| (*uuid, ())));
+        for (domain, key, text) in &resumed.schemas {
+            self.schemas.tell(*domain, key, text);
+        }
+        self.resumed = resumed;
     }
 
     /// Writes only these steps: processes tell of all, also while nothing else is recorded.
@@ -128,12 +149,53 @@ impl ProcessEncoder {
         strings: &dyn Strings,
         out: &mut Writer,
     ) {
+        self.take_up(clock, strings, out);
+        self.encode_slots(instance, name, slots, lost, clock, strings, out);
+    }
+
+    /// Encodes what a recorder that is gone had read and not written.
+    fn take_up(&mut self, clock: &ClockMap, strings: &dyn Strings, out: &mut Writer) {
+        for (id, domain, lane) in std::mem::take(&mut self.resumed.lanes) {
+            let Ok(lane) = usize::try_from(lane) else { continue };
+            let known = |lane: usize| self.declared.contains_key(&lane_uuid(self.pid, domain, lane));
+            if known(lane) {
+                let count = (0..).take_while(|&lane| known(lane)).count();
+                self.lanes.leave_out(domain, count);
+                self.lanes.keep(domain, lane, id, Event { domain, ..Event::default() });
+            }
+        }
+        for (id, time_ns) in std::mem::take(&mut self.resumed.ended) {
+            self.lanes.end(id, End { time_ns, args: Vec::new(), raw: Vec::new() });
+        }
+        for (serial, tid, bytes) in std::mem::take(&mut self.resumed.held) {
+            let slots = state::slots_of(&bytes);
+            self.encode_slots(ThreadInstance { serial, tid }, "", &slots, 0, clock, strings, out);
+        }
+    }
+
+    fn encode_slots(
+        &mut self,
+        instance: ThreadInstance,
+        name: &str,
+        slots: &[Record],
+        lost: u64,
+        clock: &ClockMap,
+        strings: &dyn Strings,
+        out: &mut Writer,
+    ) {
         let next = self.first_sequence + self.order.len() as u64;
         let thread = match self.threads.entry(instance) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 self.order.push(instance);
-                entry.insert(ThreadEncoder::new(next, self.pid, self.start_time, instance, name))
+                let given = self.names.remove(&instance.tid);
+                let name = given.as_deref().unwrap_or(name);
+                let thread = entry.insert(ThreadEncoder::new(next, self.pid, self.start_time, instance, name));
+                let uuid = thread.uuid();
+                if let Some((_, runs)) = self.resumed.open.iter().find(|(track, _)| *track == uuid) {
+                    thread.restore(runs);
+                }
+                thread
             }
         };
         thread.counts.lost += lost;
@@ -143,24 +205,44 @@ impl ProcessEncoder {
             lanes: &mut self.lanes,
             declared: &mut self.declared,
             facts: &mut self.facts,
+            schemas: &mut self.schemas,
+            blob_kinds: &mut self.blob_kinds,
+            renames: &mut self.renames,
             pid: self.pid,
             keeps_ends: self.keeps_ends,
             steps: &self.steps,
             is_recording: self.is_recording,
         };
         thread.encode(&mut shared, out, slots);
+        for (tid, name) in std::mem::take(&mut self.renames) {
+            // An id that is used again means the thread that has it now.
+            let named = self.order.iter().rev().find(|instance| instance.tid == tid);
+            match named.and_then(|instance| self.threads.get_mut(instance)) {
+                Some(thread) => thread.rename(name, self.pid, out),
+                None if self.names.len() < MOST_NAMES => {
+                    self.names.insert(tid, name);
+                }
+                None => {}
+            }
+        }
     }
 
-    /// Says how far the rings are read: for each ring its serial and position.
-    pub fn positions(&self, positions: &[(u64, u64)], out: &mut Writer) {
+    /// Says how far the rings are read, for each ring its serial and position, and what is open or held back there.
+    pub fn positions(&mut self, positions: &[(u64, u64)], out: &mut Writer) {
         out.message(trace::PACKET, |out| {
             out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
             for &(serial, position) in positions {
-                out.message(POSITION_FIELD, |out| {
+                out.message(STATE_FIELD, |out| {
                     out.uint(1, serial);
                     out.uint(2, position);
                 });
             }
+            for instance in &self.order {
+                if let Some(thread) = self.threads.get(instance) {
+                    thread.write_state(out);
+                }
+            }
+            state::write_lanes(&mut self.lanes, out);
         });
     }
 
@@ -193,18 +275,35 @@ impl ProcessEncoder {
 
     /// Writes what was held back for arguments that did not come.
     pub fn flush(&mut self, clock: &ClockMap, strings: &dyn Strings, out: &mut Writer) {
+        self.take_up(clock, strings, out);
         self.each(clock, strings, |thread, shared| thread.flush(shared, out));
     }
 
     /// Ends what has no end of its own: the last step of each thread.
     pub fn finish(&mut self, clock: &ClockMap, strings: &dyn Strings, out: &mut Writer) {
+        self.take_up(clock, strings, out);
         self.each(clock, strings, |thread, shared| thread.finish(shared, out));
     }
 
-    /// Makes what follows readable without what came before.
-    pub fn restart(&mut self, clock: &ClockMap, strings: &dyn Strings, out: &mut Writer) {
+    /// Makes what follows readable without what came before. What is open then is in `opening` only: a file that begins
+    /// here takes both, one that began before has the begins already.
+    pub fn restart(&mut self, strings: &dyn Strings, opening: &mut Writer) {
         self.declared.clear();
-        self.each(clock, strings, |thread, shared| thread.restart(shared, out));
+        for instance in &self.order {
+            if let Some(thread) = self.threads.get_mut(instance) {
+                thread.restart();
+                thread.write_opening(strings, self.pid, opening);
+            }
+        }
+        for (_, taken) in self.lanes.open() {
+            let uuid = lane_uuid(self.pid, taken.domain, taken.lane);
+            let domain = strings.get(taken.domain).unwrap_or_else(|| RANGES.to_owned());
+            declare(HEADER_SEQUENCE, opening, uuid, process_uuid(self.pid), &domain, false);
+            let begin = &taken.begin;
+            let name = strings.get(begin.name).unwrap_or_default();
+            let (time_ns, class) = (begin.time_ns, begin.class);
+            write_begin(opening, HEADER_SEQUENCE, strings, time_ns, uuid, &name, class, &begin.args);
+        }
     }
 
     fn each(
@@ -221,6 +320,9 @@ impl ProcessEncoder {
                 lanes: &mut self.lanes,
                 declared: &mut self.declared,
                 facts: &mut self.facts,
+                schemas: &mut self.schemas,
+                blob_kinds: &mut self.blob_kinds,
+                renames: &mut self.renames,
                 pid: self.pid,
                 keeps_ends: self.keeps_ends,
                 steps: &self.steps,
@@ -236,6 +338,9 @@ impl ProcessEncoder {
         for thread in self.threads.values() {
             sum.events += thread.counts.events;
             sum.ends_without_begin += thread.counts.ends_without_begin;
+            sum.interleaved += thread.counts.interleaved;
+            sum.facts_without_event += thread.counts.facts_without_event;
+            sum.undecoded += thread.counts.undecoded;
             sum.lost += thread.counts.lost;
             sum.unknown += thread.counts.unknown;
         }

@@ -1,33 +1,24 @@
 //! One thread: records in, packets of its sequence out.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use gapless_ring::layout::{AttrType, Kind, Record};
-use gapless_ring::reader::{extra_bytes, extra_comm};
+use gapless_ring::layout::{ABOUT_OPEN_RANGE, Kind, Record};
+use gapless_ring::reader::extra_bytes;
 use gapless_ring::{Class, ThreadInstance};
-use perfetto_proto::field::{annotation, interned, packet, trace, track_event};
+use perfetto_proto::field::{packet, trace, track_event};
 use perfetto_proto::wire::Writer;
 use rustc_hash::FxHashMap;
 
-use super::CATEGORIES;
-use super::annotation::{Annotation, Key, Value};
-use super::lanes::Lanes;
-use super::process::Strings;
+use super::annotation::{Annotation, Key, Value, attr_value, comm_args};
+use super::event::{self, Event, RawPayload};
+use super::lanes::{End, Lanes};
+use super::open::{Open, OpenRanges, Popped};
+use super::process::{HEADER_SEQUENCE, Strings};
+use super::schema::Schemas;
+use super::sequence::{COUNTER, INSTANT, SLICE_BEGIN, SLICE_END, Sequence, TrackEvent, write_begin};
+use super::state::{self, OpenRun, SCHEMA};
 use crate::clock_map::ClockMap;
-
-/// Clock of a sequence that counts from one packet to the next (ids 64 to 127 belong to a sequence).
-const INCREMENTAL_CLOCK: u64 = 64;
-/// Unix time in Perfetto's numbering of clocks.
-const REALTIME_CLOCK: u64 = 1;
-/// The sequence's state was cleared here.
-const STATE_CLEARED: u64 = 1;
-/// The packet needs what was interned before it.
-const NEEDS_STATE: u64 = 2;
-/// Types of a `TrackEvent`.
-const SLICE_BEGIN: u64 = 1;
-const SLICE_END: u64 = 2;
-const INSTANT: u64 = 3;
-const COUNTER: u64 = 4;
 
 /// What was written of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -36,10 +27,25 @@ pub struct ThreadCounts {
     pub events: u64,
     /// Ends of ranges whose begin is not in the recording: begun before it, or before a fork.
     pub ends_without_begin: u64,
+    /// Ranges that ended while a range of another domain was open inside them; they end with that one in the trace.
+    pub interleaved: u64,
+    /// Facts about ranges or events that are not in the recording, or whose end is not.
+    pub facts_without_event: u64,
+    /// Payloads that are kept as they came, because nothing describes them or they do not fit what does.
+    pub undecoded: u64,
     /// Records that the ring dropped.
     pub lost: u64,
     /// Records of a kind that this version does not know, or that are damaged.
     pub unknown: u64,
+}
+
+/// What the key of a blob says about its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BlobKind {
+    Text,
+    Json,
+    /// A payload of this type.
+    Payload(u64),
 }
 
 /// What all threads of a process share while they are encoded.
@@ -51,6 +57,11 @@ pub(super) struct Shared<'a> {
     pub declared: &'a mut FxHashMap<u64, ()>,
     /// Facts of the process, for the manifest.
     pub facts: &'a mut Vec<(String, String)>,
+    pub schemas: &'a mut Schemas,
+    /// By the number of a blob's key.
+    pub blob_kinds: &'a mut FxHashMap<u32, BlobKind>,
+    /// Names that one thread gave to another: thread id and name.
+    pub renames: &'a mut Vec<(u32, String)>,
     pub pid: u32,
     /// Whether ends without a begin are written: their begins are in the file already.
     pub keeps_ends: bool,
@@ -59,44 +70,19 @@ pub(super) struct Shared<'a> {
     pub is_recording: bool,
 }
 
-/// An event whose arguments may still come.
-#[derive(Debug)]
-struct Pending {
-    kind: Kind,
-    time_ns: i64,
-    class: Class,
-    name: u32,
-    domain: u32,
-    category: u32,
-    payload: u64,
-    args: Vec<Annotation>,
-}
-
-/// A range that is open at the end of what was read.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    name: u32,
-    class: Class,
-    time_ns: i64,
-}
-
 /// Encodes one thread.
 #[derive(Debug)]
 pub(super) struct ThreadEncoder {
-    sequence: u64,
+    sequence: Sequence,
     uuid: u64,
     instance: ThreadInstance,
     name: String,
-    is_started: bool,
-    names: FxHashMap<u32, u64>,
-    keys: FxHashMap<Key, u64>,
-    categories: u16,
     /// The latest time of any record.
     last_ns: i64,
-    /// Where the clock of the sequence is in the file.
-    clock_ns: i64,
-    open: Vec<Open>,
-    pending: Option<Pending>,
+    open: OpenRanges,
+    pending: Option<Event>,
+    /// The slots that `pending` was made of.
+    held: Vec<Record>,
     /// Number and begin of the step that is open.
     step: Option<(i64, i64)>,
     steps_done: Option<u64>,
@@ -117,19 +103,16 @@ pub(super) fn track_uuid(parts: &[u64]) -> u64 {
 
 impl ThreadEncoder {
     pub fn new(sequence: u64, pid: u32, start_time: u64, instance: ThreadInstance, name: &str) -> ThreadEncoder {
+        let uuid = track_uuid(&[u64::from(pid), start_time, instance.serial]);
         ThreadEncoder {
-            sequence,
-            uuid: track_uuid(&[u64::from(pid), start_time, instance.serial]),
+            sequence: Sequence::new(sequence, uuid),
+            uuid,
             instance,
             name: name.to_owned(),
-            is_started: false,
-            names: FxHashMap::default(),
-            keys: FxHashMap::default(),
-            categories: 0,
             last_ns: 0,
-            clock_ns: 0,
-            open: Vec::new(),
+            open: OpenRanges::default(),
             pending: None,
+            held: Vec::new(),
             step: None,
             steps_done: None,
             step_durations_ns: Vec::new(),
@@ -150,37 +133,50 @@ impl ThreadEncoder {
 
     /// Ranges that are open.
     pub fn depth(&self) -> usize {
-        self.open.len()
+        self.open.depth()
     }
 
-    /// Makes the packets that follow readable without those before: names are written anew, and ranges that are open
-    /// begin again at their own time. For recordings that keep only the last seconds.
-    pub fn restart(&mut self, shared: &mut Shared<'_>, out: &mut Writer) {
-        self.flush(shared, out);
-        self.is_started = false;
-        let open = std::mem::take(&mut self.open);
-        let begun = open.first().map(|range| range.time_ns).into_iter().chain(self.step.map(|(_, time_ns)| time_ns));
-        let Some(first_ns) = begun.min() else { return };
-        self.start_batch(shared, out, first_ns);
+    /// Track of the thread.
+    pub fn uuid(&self) -> u64 {
+        self.uuid
+    }
+
+    /// Takes up ranges that were open when the recording broke off.
+    pub fn restore(&mut self, runs: &[OpenRun]) {
+        state::restore(runs, &mut self.open);
+    }
+
+    /// Writes what recovery needs beyond the packets.
+    pub fn write_state(&self, out: &mut Writer) {
+        state::write_open(self.uuid, &self.open, out);
+        state::write_held(self.instance.serial, self.instance.tid, &self.held, out);
+    }
+
+    /// Makes the packets that follow readable without those before: names are written anew.
+    pub fn restart(&mut self) {
+        self.sequence.forget();
+    }
+
+    /// Begins the ranges that are open at their own times, so that a file may begin with the packets that follow.
+    pub fn write_opening(&self, strings: &dyn Strings, pid: u32, out: &mut Writer) {
+        if self.step.is_none() && self.open.iter().next().is_none() {
+            return;
+        }
+        self.describe(HEADER_SEQUENCE, pid, out);
         if let Some((step, time_ns)) = self.step {
-            self.begin_step(shared, out, step, time_ns);
-            // The clock of the sequence only counts forward, and ranges may have begun before the step.
-            self.start_batch(shared, out, first_ns);
+            let uuid = self.steps_uuid();
+            declare(HEADER_SEQUENCE, out, uuid, self.uuid, STEPS, false);
+            write_begin(out, HEADER_SEQUENCE, strings, time_ns, uuid, &step_name(step), Class::Step, &[]);
         }
-        for range in &open {
-            let pending = Pending {
-                kind: Kind::Push,
-                time_ns: range.time_ns,
-                class: range.class,
-                name: range.name,
-                domain: 0,
-                category: 0,
-                payload: 0,
-                args: Vec::new(),
-            };
-            self.event(shared, out, &pending, SLICE_BEGIN, None);
+        for open in self.open.iter() {
+            let begin = &open.begin;
+            let uuid = open.apart().map_or(self.uuid, |domain| self.domain_uuid(domain));
+            if let Some(domain) = open.apart() {
+                declare(HEADER_SEQUENCE, out, uuid, self.uuid, &domain_name(strings, domain), false);
+            }
+            let name = strings.get(begin.name).unwrap_or_default();
+            write_begin(out, HEADER_SEQUENCE, strings, begin.time_ns, uuid, &name, begin.class, &begin.args);
         }
-        self.open = open;
     }
 
     /// Encodes records, each followed by its extra slots.
@@ -189,27 +185,47 @@ impl ThreadEncoder {
         let first_ns = self.ascending(shared.clock.unix_ns(first.ticks));
         self.start_batch(shared, out, first_ns.min(self.pending.as_ref().map_or(i64::MAX, |pending| pending.time_ns)));
         let mut rest = slots;
+        // Where the event begins that is pending when all is read.
+        let mut pending_at = None;
         while let Some((record, after)) = rest.split_first() {
-            let extra = after.get(..record.extra as usize).unwrap_or(after);
+            if self.record(shared, out, record, after.get(..record.extra as usize).unwrap_or(after)) {
+                pending_at = Some(rest);
+            }
             rest = after.get(record.extra as usize..).unwrap_or_default();
-            self.record(shared, out, record, extra);
         }
-        // The arguments of a record are published with it, so they are in the same batch. Nothing is held back beyond
-        // it: what is read must be in the file when the rings' positions are.
-        self.flush(shared, out);
+        if let Some(slots) = pending_at {
+            self.held.clear();
+            self.held.extend_from_slice(slots);
+        } else if self.pending.is_some() {
+            self.held.extend_from_slice(slots);
+        }
+        if self.pending.is_none() {
+            self.held.clear();
+        }
     }
 
     /// Writes what was held back for arguments.
     pub fn flush(&mut self, shared: &mut Shared<'_>, out: &mut Writer) {
         if let Some(pending) = self.pending.take() {
+            self.held.clear();
+            self.ensure_started(shared, out, pending.time_ns);
             self.write(shared, out, pending);
         }
     }
 
-    /// Ends the step that is open.
+    /// Ends the step that is open. Nothing more will come of this thread.
     pub fn finish(&mut self, shared: &mut Shared<'_>, out: &mut Writer) {
         self.flush(shared, out);
         self.end_step(shared, out, self.last_ns);
+        self.counts.facts_without_event += self.open.take_facts();
+    }
+
+    /// Gives the thread a name.
+    pub fn rename(&mut self, name: String, pid: u32, out: &mut Writer) {
+        self.name = name;
+        if self.sequence.is_started() {
+            self.describe(self.sequence.id(), pid, out);
+        }
     }
 
     fn ascending(&self, time_ns: i64) -> i64 {
@@ -217,117 +233,165 @@ impl ThreadEncoder {
         time_ns.max(self.last_ns)
     }
 
-    fn record(&mut self, shared: &mut Shared<'_>, out: &mut Writer, record: &Record, extra: &[Record]) {
+    /// Takes in a record. Whether it is pending now.
+    fn record(&mut self, shared: &mut Shared<'_>, out: &mut Writer, record: &Record, extra: &[Record]) -> bool {
         let Some(kind) = Kind::from_number(record.kind) else {
             self.counts.unknown += 1;
-            return;
+            return false;
         };
         match kind {
-            Kind::Attr => {
-                if let Some(value) = attr_value(record)
-                    && let Some(pending) = &mut self.pending
-                {
-                    pending.args.push(Annotation { key: Key::Id(record.name), value });
-                }
-                return;
-            }
-            Kind::Blob => {
-                self.blob(shared, record, extra);
-                return;
+            Kind::Attr | Kind::Blob => {
+                self.fact(shared, out, kind, record, extra);
+                return false;
             }
             Kind::Info => {
-                let value = String::from_utf8_lossy(extra_bytes(extra, record.payload)).into_owned();
-                if let Some(key) = shared.strings.get(record.name) {
-                    shared.facts.push((key, value));
-                }
-                return;
+                self.info(shared, out, record, extra);
+                return false;
             }
             _ => {}
         }
         // Any other record ends the arguments of the one before.
-        self.flush(shared, out);
+        if let Some(pending) = self.pending.take() {
+            self.write(shared, out, pending);
+        }
         let time_ns = self.ascending(shared.clock.unix_ns(record.ticks));
         self.last_ns = time_ns;
         match kind {
             Kind::ThreadName => {
-                if let Some(name) = shared.strings.get(record.name) {
-                    self.name = name;
-                    self.describe(shared, out);
-                }
+                self.thread_name(shared, out, record);
+                false
             }
             Kind::Step => {
-                self.end_step(shared, out, time_ns);
-                let step = record.payload as i64;
-                if step >= 0 {
-                    self.steps_done = Some(step as u64);
-                    // The recorder switches a moment late; where the window is given by steps, the steps themselves say.
-                    let is_on = shared.is_recording || shared.steps.start > 0;
-                    if is_on && shared.steps.contains(&(step as u64)) {
-                        self.step = Some((step, time_ns));
-                        self.begin_step(shared, out, step, time_ns);
-                    }
-                }
-            }
-            Kind::End => {
-                if let Some((domain, lane)) = shared.lanes.end(record.payload, time_ns) {
-                    let uuid = lane_uuid(shared.pid, domain, lane);
-                    self.packet(out, time_ns, |event| {
-                        event.uint(track_event::TYPE, SLICE_END);
-                        event.uint(track_event::TRACK_UUID, uuid);
-                    });
-                }
+                self.step(shared, out, record.payload as i64, time_ns);
+                false
             }
             _ => {
+                let class = Class::from_number(record.class);
                 let mut args = Vec::new();
+                // Domain and category say where an event comes from; for operators the domain is always the framework,
+                // and ranges that may end anywhere lie on a track with the domain's name.
+                let shows_domain = matches!(kind, Kind::Push | Kind::CommPush | Kind::Mark | Kind::CommDone);
+                if record.domain != 0 && class == Class::Annotation && shows_domain {
+                    args.push(Annotation::fixed("domain", Value::Id(record.domain)));
+                }
+                if record.category != 0 {
+                    args.push(Annotation::fixed("category", Value::Id(record.category)));
+                }
                 match kind {
                     Kind::CommPush => comm_args(extra, &mut args),
                     Kind::CommDone => args.push(Annotation::fixed("request", Value::Unsigned(record.payload))),
                     _ => {}
                 }
-                self.pending = Some(Pending {
-                    kind,
-                    time_ns,
-                    class: Class::from_number(record.class),
-                    name: record.name,
-                    domain: record.domain,
-                    category: record.category,
-                    payload: record.payload,
-                    args,
-                });
+                let (name, domain, payload) = (record.name, record.domain, record.payload);
+                self.pending = Some(Event { kind, time_ns, class, name, domain, payload, args, raw: Vec::new() });
+                true
             }
         }
     }
 
-    fn blob(&mut self, shared: &Shared<'_>, record: &Record, extra: &[Record]) {
-        let Some(pending) = &mut self.pending else { return };
-        let bytes = extra_bytes(extra, record.payload);
-        let key = shared.strings.get(record.name).unwrap_or_default();
-        if key == "json" {
-            match serde_json::from_slice::<serde_json::Value>(bytes) {
-                Ok(serde_json::Value::Object(entries)) => {
-                    for (name, value) in &entries {
-                        pending.args.push(Annotation { key: Key::Text(name.clone()), value: Value::of_json(value) });
-                    }
-                }
-                _ => self.counts.unknown += 1,
+    fn thread_name(&mut self, shared: &mut Shared<'_>, out: &mut Writer, record: &Record) {
+        let Some(name) = shared.strings.get(record.name) else { return };
+        match u32::try_from(record.payload) {
+            Ok(tid) if tid == 0 || tid == self.instance.tid => self.rename(name, shared.pid, out),
+            Ok(tid) => shared.renames.push((tid, name)),
+            // No thread id of this system; perhaps a handle.
+            Err(_) => self.counts.facts_without_event += 1,
+        }
+    }
+
+    /// A fact of the process, or what describes payloads.
+    fn info(&mut self, shared: &mut Shared<'_>, out: &mut Writer, record: &Record, extra: &[Record]) {
+        let Some(key) = shared.strings.get(record.name) else { return };
+        let value = extra_bytes(extra, record.payload);
+        if !Schemas::is_key(&key) {
+            shared.facts.push((key, String::from_utf8_lossy(value).into_owned()));
+        } else if shared.schemas.tell(record.domain, &key, value) {
+            out.message(trace::PACKET, |out| {
+                out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
+                state::write(SCHEMA, out, |out| {
+                    out.uint(1, u64::from(record.domain));
+                    out.string(2, &key);
+                    out.bytes(3, value);
+                });
+            });
+        } else {
+            self.counts.unknown += 1;
+        }
+    }
+
+    /// A fact about the record before it, or about an open range.
+    fn fact(&mut self, shared: &mut Shared<'_>, out: &mut Writer, kind: Kind, record: &Record, extra: &[Record]) {
+        let (args, raw) = if record.category == ABOUT_OPEN_RANGE {
+            // The range that is meant may be the one that was begun last.
+            if let Some(pending) = self.pending.take() {
+                self.write(shared, out, pending);
+            }
+            let Some(open) = self.open.innermost_mut(record.domain) else {
+                self.counts.facts_without_event += 1;
+                return;
+            };
+            (&mut open.late, &mut open.begin.raw)
+        } else {
+            let Some(pending) = &mut self.pending else {
+                self.counts.facts_without_event += 1;
+                return;
+            };
+            (&mut pending.args, &mut pending.raw)
+        };
+        if kind == Kind::Attr {
+            match attr_value(record) {
+                Some(value) => args.push(Annotation { key: Key::Id(record.name), value }),
+                None => self.counts.unknown += 1,
             }
             return;
         }
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        pending.args.push(Annotation { key: Key::Text(key), value: Value::Text(text) });
+        let bytes = extra_bytes(extra, record.payload);
+        let kind = *shared.blob_kinds.entry(record.name).or_insert_with(|| {
+            let key = shared.strings.get(record.name).unwrap_or_default();
+            match key.strip_prefix("nvtx-payload:").and_then(|id| id.parse().ok()) {
+                Some(id) => BlobKind::Payload(id),
+                None if key == "json" => BlobKind::Json,
+                None => BlobKind::Text,
+            }
+        });
+        match kind {
+            BlobKind::Text => {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                args.push(Annotation { key: Key::Id(record.name), value: Value::Text(text) });
+            }
+            BlobKind::Json => match serde_json::from_slice::<serde_json::Value>(bytes) {
+                Ok(serde_json::Value::Object(entries)) => args.extend(entries.iter().map(|(name, value)| Annotation {
+                    key: Key::Text(Arc::from(name.as_str())),
+                    value: Value::of_json(value),
+                })),
+                _ => self.counts.unknown += 1,
+            },
+            BlobKind::Payload(id) => {
+                if !event::decode(shared.schemas, record.domain, id, bytes, args) {
+                    raw.push(RawPayload { key: record.name, domain: record.domain, id, bytes: bytes.to_vec() });
+                }
+            }
+        }
     }
 
-    fn begin_step(&mut self, shared: &mut Shared<'_>, out: &mut Writer, step: i64, time_ns: i64) {
-        let uuid = self.track(shared, out, "Steps", 1);
-        // The name that the analysis knows steps by.
-        let name = format!("ProfilerStep#{step}");
-        self.counts.events += 1;
-        self.packet(out, time_ns, |event| {
-            event.uint(track_event::TYPE, SLICE_BEGIN);
-            event.uint(track_event::TRACK_UUID, uuid);
-            event.string(track_event::NAME, &name);
-            event.string(track_event::CATEGORIES, "user_annotation");
-        });
+    fn step(&mut self, shared: &mut Shared<'_>, out: &mut Writer, step: i64, time_ns: i64) {
+        self.end_step(shared, out, time_ns);
+        let Ok(number) = u64::try_from(step) else { return };
+        self.steps_done = Some(number);
+        // The recorder switches a moment late; where the window is given by steps, the steps themselves say.
+        let is_on = shared.is_recording || shared.steps.start > 0;
+        if is_on && shared.steps.contains(&number) {
+            self.step = Some((step, time_ns));
+            let uuid = self.steps_uuid();
+            self.declare(shared, out, uuid, self.uuid, STEPS, false);
+            self.counts.events += 1;
+            self.sequence.plain(out, time_ns, |event| {
+                event.uint(track_event::TYPE, SLICE_BEGIN);
+                event.uint(track_event::TRACK_UUID, uuid);
+                event.string(track_event::NAME, &step_name(step));
+                event.string(track_event::CATEGORIES, "user_annotation");
+            });
+        }
     }
 
     fn end_step(&mut self, shared: &mut Shared<'_>, out: &mut Writer, time_ns: i64) {
@@ -336,254 +400,206 @@ impl ThreadEncoder {
         // In a file that is taken up again the open step was begun by the recorder before.
         let was_known = shared.keeps_ends
             && !std::mem::replace(&mut self.has_ended_step, true)
-            && shared.declared.contains_key(&track_uuid(&[self.uuid, 1]));
+            && shared.declared.contains_key(&self.steps_uuid());
         if is_known || was_known {
             if let Some((_, begin_ns)) = step {
                 self.step_durations_ns.push(time_ns.saturating_sub(begin_ns));
             }
-            let uuid = self.track(shared, out, "Steps", 1);
-            self.packet(out, time_ns, |event| {
+            self.ensure_started(shared, out, time_ns);
+            let uuid = self.steps_uuid();
+            self.declare(shared, out, uuid, self.uuid, STEPS, false);
+            self.sequence.plain(out, time_ns, |event| {
                 event.uint(track_event::TYPE, SLICE_END);
                 event.uint(track_event::TRACK_UUID, uuid);
             });
         }
     }
 
-    fn write(&mut self, shared: &mut Shared<'_>, out: &mut Writer, pending: Pending) {
-        match pending.kind {
+    fn write(&mut self, shared: &mut Shared<'_>, out: &mut Writer, mut event: Event) {
+        match event.kind {
             Kind::Push | Kind::CommPush => {
-                self.open.push(Open { name: pending.name, class: pending.class, time_ns: pending.time_ns });
-                self.event(shared, out, &pending, SLICE_BEGIN, None);
+                // In a file that is taken up again, the track says that the domain did not nest before.
+                if shared.keeps_ends && shared.declared.contains_key(&self.domain_uuid(event.domain)) {
+                    self.open.set_apart(event.domain);
+                }
+                let is_apart = self.open.is_apart(event.domain);
+                let track = is_apart.then(|| self.domain_track(shared, out, event.domain));
+                self.event(shared, out, &event, SLICE_BEGIN, track);
+                self.open.push(Open { begin: event, is_apart, ended_ns: None, late: Vec::new() });
             }
             // An end waits for its arguments too: what a call received is known when it returns.
-            Kind::Pop => {
-                if self.open.pop().is_none() && !shared.keeps_ends {
-                    self.counts.ends_without_begin += 1;
-                } else {
-                    self.end(shared, out, &pending);
+            Kind::Pop => self.pop(shared, out, event),
+            Kind::Mark if event.payload != 0 => self.about_id(shared, out, event),
+            Kind::Mark | Kind::CommDone => {
+                self.settle(shared, &event.raw, &mut event.args);
+                self.event(shared, out, &event, INSTANT, None);
+            }
+            Kind::Start => {
+                self.skip_unknown_lanes(shared, event.domain);
+                let (lane, end) = shared.lanes.begin(event.domain, event.payload, event.time_ns);
+                let uuid = lane_uuid(shared.pid, event.domain, lane);
+                if !shared.declared.contains_key(&uuid) {
+                    let domain = shared.strings.get(event.domain).unwrap_or_else(|| RANGES.to_owned());
+                    self.declare(shared, out, uuid, process_uuid(shared.pid), &domain, false);
+                }
+                self.event(shared, out, &event, SLICE_BEGIN, Some(uuid));
+                match end {
+                    Some(mut end) => {
+                        self.settle(shared, &event.raw, &mut end.args);
+                        // Later than what follows on this sequence.
+                        self.end(shared, out, Some(uuid), end, true);
+                    }
+                    None => shared.lanes.keep(event.domain, lane, event.payload, event),
                 }
             }
-            Kind::Mark | Kind::CommDone => self.event(shared, out, &pending, INSTANT, None),
-            Kind::Start => {
-                let begun = shared.lanes.begin(pending.domain, pending.payload, pending.time_ns);
-                let uuid = lane_uuid(shared.pid, pending.domain, begun.lane);
-                if begun.is_new {
-                    let domain = shared.strings.get(pending.domain).unwrap_or_else(|| "Ranges".to_owned());
-                    self.declare(shared, out, uuid, process_uuid(shared.pid), &domain, None);
-                }
-                self.event(shared, out, &pending, SLICE_BEGIN, Some(uuid));
-                if let Some(end_ns) = begun.end_ns {
-                    // Later than what follows on this sequence, so on a clock that does not count from packet to packet.
-                    self.absolute_packet(out, end_ns, |event| {
-                        event.uint(track_event::TYPE, SLICE_END);
-                        event.uint(track_event::TRACK_UUID, uuid);
-                    });
+            Kind::End => {
+                let end = End { time_ns: event.time_ns, args: event.args, raw: event.raw };
+                if let Some((taken, mut end)) = shared.lanes.end(event.payload, end) {
+                    let uuid = lane_uuid(shared.pid, taken.domain, taken.lane);
+                    let mut args = taken.late;
+                    self.settle(shared, &taken.begin.raw, &mut args);
+                    args.append(&mut end.args);
+                    end.args = args;
+                    let is_later = end.time_ns > event.time_ns;
+                    self.end(shared, out, Some(uuid), end, is_later);
                 }
             }
             Kind::Counter => {
-                let name = shared.strings.get(pending.name).unwrap_or_default();
-                let uuid = track_uuid(&[u64::from(shared.pid), 3, u64::from(pending.name)]);
-                self.declare(shared, out, uuid, process_uuid(shared.pid), &name, Some(()));
+                // Counters of two domains may have one name.
+                let place = u64::from(event.name) | u64::from(event.domain) << 32;
+                let uuid = track_uuid(&[u64::from(shared.pid), 3, place]);
+                if !shared.declared.contains_key(&uuid) {
+                    let mut name = shared.strings.get(event.name).unwrap_or_default();
+                    if event.domain != 0 {
+                        name = format!("{}: {name}", domain_name(shared.strings, event.domain));
+                    }
+                    self.declare(shared, out, uuid, process_uuid(shared.pid), &name, true);
+                }
                 self.counts.events += 1;
-                self.packet(out, pending.time_ns, |event| {
-                    event.uint(track_event::TYPE, COUNTER);
-                    event.uint(track_event::TRACK_UUID, uuid);
-                    event.double(track_event::DOUBLE_COUNTER_VALUE, f64::from_bits(pending.payload));
+                self.sequence.plain(out, event.time_ns, |out| {
+                    out.uint(track_event::TYPE, COUNTER);
+                    out.uint(track_event::TRACK_UUID, uuid);
+                    out.double(track_event::DOUBLE_COUNTER_VALUE, f64::from_bits(event.payload));
                 });
             }
             _ => self.counts.unknown += 1,
         }
     }
 
-    /// A begin or an instant with its name, category and arguments.
-    fn event(&mut self, shared: &mut Shared<'_>, out: &mut Writer, pending: &Pending, kind: u64, track: Option<u64>) {
-        self.counts.events += 1;
-        let text_of = |id: u32| shared.strings.get(id).unwrap_or_default();
-        let (name_iid, name_is_new) = match self.names.get(&pending.name) {
-            Some(&iid) => (iid, false),
-            None => {
-                let iid = self.names.len() as u64 + 1;
-                self.names.insert(pending.name, iid);
-                (iid, true)
+    fn pop(&mut self, shared: &mut Shared<'_>, out: &mut Writer, event: Event) {
+        let Event { domain, time_ns, mut args, raw, .. } = event;
+        match self.open.pop(domain, time_ns) {
+            Popped::Unmatched if shared.keeps_ends => {
+                self.end(shared, out, None, End { time_ns, args, raw }, false);
             }
+            Popped::Unmatched => {
+                self.counts.ends_without_begin += 1;
+                self.counts.facts_without_event += (args.len() + raw.len()) as u64;
+            }
+            Popped::Waits(index) => {
+                self.counts.interleaved += 1;
+                if let Some(open) = self.open.at_mut(index) {
+                    open.late.append(&mut args);
+                    open.begin.raw.extend(raw);
+                    let domain = open.begin.domain;
+                    self.domain_track(shared, out, domain);
+                }
+            }
+            Popped::Ended(open) => {
+                let track = open.apart();
+                self.end_open(shared, out, open, End { time_ns, args, raw });
+                while let Some(mut open) = self.open.take_waiting(track) {
+                    if let Some(ended_ns) = open.ended_ns {
+                        let earlier_ns = time_ns.saturating_sub(ended_ns).max(0) as u64;
+                        open.late.push(Annotation::fixed("ended_earlier_ns", Value::Unsigned(earlier_ns)));
+                    }
+                    self.end_open(shared, out, open, End { time_ns, args: Vec::new(), raw: Vec::new() });
+                }
+            }
+        }
+    }
+
+    fn end_open(&mut self, shared: &mut Shared<'_>, out: &mut Writer, open: Open, mut end: End) {
+        let track = open.apart().map(|domain| self.domain_uuid(domain));
+        if !open.late.is_empty() || !open.begin.raw.is_empty() {
+            let mut args = open.late;
+            self.settle(shared, &open.begin.raw, &mut args);
+            args.append(&mut end.args);
+            end.args = args;
+        }
+        self.end(shared, out, track, end, false);
+    }
+
+    /// Facts about a range that is named by the id it was given; about one that is not open they stand alone.
+    fn about_id(&mut self, shared: &mut Shared<'_>, out: &mut Writer, mut event: Event) {
+        event.args.retain(|arg| arg.key != Key::Fixed("domain"));
+        let place = match self.open.with_id_mut(event.payload) {
+            Some(open) => Some((&mut open.late, &mut open.begin.raw)),
+            None => shared.lanes.with_id_mut(event.payload).map(|taken| (&mut taken.late, &mut taken.begin.raw)),
         };
-        let class = pending.class as usize;
-        let category_is_new = self.categories & 1 << class == 0;
-        self.categories |= 1 << class;
-        // Domain and category say where a range comes from; for operators the domain is always the framework.
-        let mut args: Vec<Annotation> = Vec::new();
-        if pending.domain != 0 && pending.class == Class::Annotation && track.is_none() {
-            args.push(Annotation::fixed("domain", Value::Id(pending.domain)));
-        }
-        if pending.category != 0 {
-            args.push(Annotation::fixed("category", Value::Id(pending.category)));
-        }
-        let all = args.iter().chain(&pending.args);
-        let (keys, new_keys) = self.key_ids(all.clone(), &text_of);
-        let delta = self.delta(pending.time_ns);
-        out.message(trace::PACKET, |out| {
-            out.uint(packet::TIMESTAMP, delta);
-            out.uint(packet::SEQUENCE_ID, self.sequence);
-            out.uint(packet::SEQUENCE_FLAGS, NEEDS_STATE);
-            if name_is_new || category_is_new || !new_keys.is_empty() {
-                out.message(packet::INTERNED_DATA, |out| {
-                    let mut entry = |list: u32, iid: u64, text: &str| {
-                        out.message(list, |out| {
-                            out.uint(interned::IID, iid);
-                            out.string(interned::TEXT, text);
-                        });
-                    };
-                    if name_is_new {
-                        entry(interned::EVENT_NAMES, name_iid, &text_of(pending.name));
-                    }
-                    if category_is_new {
-                        let category = CATEGORIES.get(class).copied().unwrap_or("user_annotation");
-                        entry(interned::EVENT_CATEGORIES, class as u64 + 1, category);
-                    }
-                    for (iid, name) in &new_keys {
-                        entry(interned::DEBUG_ANNOTATION_NAMES, *iid, name);
-                    }
-                });
+        match place {
+            Some((late, raw)) => {
+                late.append(&mut event.args);
+                raw.append(&mut event.raw);
             }
-            out.message(packet::TRACK_EVENT, |event| {
-                event.uint(track_event::TYPE, kind);
-                event.uint(track_event::NAME_IID, name_iid);
-                event.uint(track_event::CATEGORY_IIDS, class as u64 + 1);
-                if let Some(uuid) = track {
-                    event.uint(track_event::TRACK_UUID, uuid);
-                }
-                write_args(all, &keys, event, &text_of);
-            });
-        });
-    }
-
-    /// An end with its arguments.
-    fn end(&mut self, shared: &Shared<'_>, out: &mut Writer, pending: &Pending) {
-        if pending.args.is_empty() {
-            self.packet(out, pending.time_ns, |event| event.uint(track_event::TYPE, SLICE_END));
-            return;
-        }
-        let text_of = |id: u32| shared.strings.get(id).unwrap_or_default();
-        let (keys, new_keys) = self.key_ids(pending.args.iter(), &text_of);
-        let delta = self.delta(pending.time_ns);
-        out.message(trace::PACKET, |out| {
-            out.uint(packet::TIMESTAMP, delta);
-            out.uint(packet::SEQUENCE_ID, self.sequence);
-            out.uint(packet::SEQUENCE_FLAGS, NEEDS_STATE);
-            if !new_keys.is_empty() {
-                out.message(packet::INTERNED_DATA, |out| {
-                    for (iid, name) in &new_keys {
-                        out.message(interned::DEBUG_ANNOTATION_NAMES, |out| {
-                            out.uint(interned::IID, *iid);
-                            out.string(interned::TEXT, name);
-                        });
-                    }
-                });
+            None => {
+                self.settle(shared, &event.raw, &mut event.args);
+                event.args.push(Annotation::fixed("id", Value::Unsigned(event.payload)));
+                self.event(shared, out, &event, INSTANT, None);
             }
-            out.message(packet::TRACK_EVENT, |event| {
-                event.uint(track_event::TYPE, SLICE_END);
-                write_args(pending.args.iter(), &keys, event, &text_of);
-            });
-        });
+        }
     }
 
-    /// Numbers of the names of arguments, and those that are new with their texts.
-    fn key_ids<'a>(
-        &mut self,
-        args: impl Iterator<Item = &'a Annotation>,
-        text_of: &dyn Fn(u32) -> String,
-    ) -> (Vec<u64>, Vec<(u64, String)>) {
-        let mut new = Vec::new();
-        let ids = args
-            .map(|arg| match self.keys.get(&arg.key) {
-                Some(&iid) => iid,
-                None => {
-                    let iid = self.keys.len() as u64 + 1;
-                    self.keys.insert(arg.key.clone(), iid);
-                    let text = match &arg.key {
-                        Key::Fixed(name) => (*name).to_owned(),
-                        Key::Id(id) => text_of(*id),
-                        Key::Text(name) => name.clone(),
-                    };
-                    new.push((iid, text));
-                    iid
-                }
-            })
-            .collect();
-        (ids, new)
+    /// Decodes what can be decoded now; the rest stays as it came.
+    fn settle(&mut self, shared: &Shared<'_>, raw: &[RawPayload], args: &mut Vec<Annotation>) {
+        for payload in raw {
+            if !payload.decode(shared.schemas, args) {
+                self.counts.undecoded += 1;
+                args.push(payload.as_text());
+            }
+        }
     }
 
-    fn delta(&mut self, time_ns: i64) -> u64 {
-        let delta = time_ns.saturating_sub(self.clock_ns).max(0);
-        self.clock_ns += delta;
-        delta as u64
+    /// A begin or an instant.
+    fn event(&mut self, shared: &Shared<'_>, out: &mut Writer, event: &Event, kind: u64, track: Option<u64>) {
+        self.counts.events += 1;
+        let named = Some((event.name, event.class));
+        let packet = TrackEvent { kind, track, named, args: &event.args };
+        self.sequence.event(out, shared.strings, event.time_ns, false, &packet);
     }
 
-    fn packet(&mut self, out: &mut Writer, time_ns: i64, write: impl FnOnce(&mut Writer)) {
-        let delta = self.delta(time_ns);
-        out.message(trace::PACKET, |out| {
-            out.uint(packet::TIMESTAMP, delta);
-            out.uint(packet::SEQUENCE_ID, self.sequence);
-            out.uint(packet::SEQUENCE_FLAGS, NEEDS_STATE);
-            out.message(packet::TRACK_EVENT, write);
-        });
+    fn end(&mut self, shared: &Shared<'_>, out: &mut Writer, track: Option<u64>, mut end: End, is_later: bool) {
+        self.settle(shared, &end.raw, &mut end.args);
+        let packet = TrackEvent { kind: SLICE_END, track, named: None, args: &end.args };
+        self.sequence.event(out, shared.strings, end.time_ns, is_later, &packet);
     }
 
-    fn absolute_packet(&mut self, out: &mut Writer, time_ns: i64, write: impl FnOnce(&mut Writer)) {
-        out.message(trace::PACKET, |out| {
-            out.uint(packet::TIMESTAMP, time_ns.max(0) as u64);
-            out.uint(packet::CLOCK_ID, REALTIME_CLOCK);
-            out.uint(packet::SEQUENCE_ID, self.sequence);
-            out.uint(packet::SEQUENCE_FLAGS, NEEDS_STATE);
-            out.message(packet::TRACK_EVENT, write);
-        });
+    /// What the packets of the sequence have in common, unless it is written.
+    fn ensure_started(&mut self, shared: &mut Shared<'_>, out: &mut Writer, time_ns: i64) {
+        if !self.sequence.is_started() {
+            self.start_batch(shared, out, time_ns);
+        }
     }
 
     /// Where the clock of the sequence is; for the first batch also what its packets have in common.
     fn start_batch(&mut self, shared: &mut Shared<'_>, out: &mut Writer, first_ns: i64) {
-        if !self.is_started {
-            self.names.clear();
-            self.keys.clear();
-            self.categories = 0;
-            out.message(trace::PACKET, |out| {
-                out.uint(packet::SEQUENCE_ID, self.sequence);
-                out.uint(packet::SEQUENCE_FLAGS, STATE_CLEARED);
-                out.message(packet::DEFAULTS, |out| {
-                    out.uint(58, INCREMENTAL_CLOCK);
-                    out.message(11, |out| out.uint(track_event::TRACK_UUID, self.uuid));
-                });
-            });
-            self.is_started = true;
+        if !self.sequence.is_started() {
+            self.sequence.start(out);
             // A file that is taken up again knows the thread, perhaps by a better name than the kernel's.
             if shared.declared.insert(self.uuid, ()).is_none() {
-                self.describe(shared, out);
+                self.describe(self.sequence.id(), shared.pid, out);
             }
         }
-        self.clock_ns = first_ns;
-        out.message(trace::PACKET, |out| {
-            out.uint(packet::SEQUENCE_ID, self.sequence);
-            out.message(packet::CLOCK_SNAPSHOT, |out| {
-                out.message(1, |out| {
-                    out.uint(1, REALTIME_CLOCK);
-                    out.uint(2, first_ns.max(0) as u64);
-                });
-                out.message(1, |out| {
-                    out.uint(1, INCREMENTAL_CLOCK);
-                    out.uint(2, first_ns.max(0) as u64);
-                    out.bool(3, true);
-                });
-                out.uint(2, REALTIME_CLOCK);
-            });
-        });
+        self.sequence.set_clock(out, first_ns);
     }
 
-    fn describe(&self, shared: &Shared<'_>, out: &mut Writer) {
+    fn describe(&self, sequence: u64, pid: u32, out: &mut Writer) {
         out.message(trace::PACKET, |out| {
-            out.uint(packet::SEQUENCE_ID, self.sequence);
+            out.uint(packet::SEQUENCE_ID, sequence);
             out.message(packet::TRACK_DESCRIPTOR, |out| {
                 out.uint(1, self.uuid);
                 out.message(4, |out| {
-                    out.uint(1, u64::from(shared.pid));
+                    out.uint(1, u64::from(pid));
                     out.uint(2, u64::from(self.instance.tid));
                     out.string(5, &self.name);
                 });
@@ -591,51 +607,67 @@ impl ThreadEncoder {
         });
     }
 
-    /// A track below this thread's.
-    fn track(&self, shared: &mut Shared<'_>, out: &mut Writer, name: &str, number: u64) -> u64 {
-        let uuid = track_uuid(&[self.uuid, number]);
-        self.declare(shared, out, uuid, self.uuid, name, None);
+    fn steps_uuid(&self) -> u64 {
+        track_uuid(&[self.uuid, 1])
+    }
+
+    fn domain_uuid(&self, domain: u32) -> u64 {
+        track_uuid(&[self.uuid, 2, u64::from(domain)])
+    }
+
+    /// The track of a domain whose ranges do not nest in those of others.
+    fn domain_track(&self, shared: &mut Shared<'_>, out: &mut Writer, domain: u32) -> u64 {
+        let uuid = self.domain_uuid(domain);
+        if !shared.declared.contains_key(&uuid) {
+            let name = domain_name(shared.strings, domain);
+            self.declare(shared, out, uuid, self.uuid, &name, false);
+        }
         uuid
     }
 
-    fn declare(
-        &self,
-        shared: &mut Shared<'_>,
-        out: &mut Writer,
-        uuid: u64,
-        parent: u64,
-        name: &str,
-        counter: Option<()>,
-    ) {
-        if shared.declared.insert(uuid, ()).is_some() {
-            return;
+    /// In a file that is taken up again, lanes hold ranges that are not known.
+    fn skip_unknown_lanes(&self, shared: &mut Shared<'_>, domain: u32) {
+        if shared.keeps_ends && !shared.lanes.has_domain(domain) {
+            let is_known = |lane: usize| shared.declared.contains_key(&lane_uuid(shared.pid, domain, lane));
+            let known = (0..).take_while(|&lane| is_known(lane)).count();
+            shared.lanes.leave_out(domain, known);
         }
-        out.message(trace::PACKET, |out| {
-            out.uint(packet::SEQUENCE_ID, self.sequence);
-            out.message(packet::TRACK_DESCRIPTOR, |out| {
-                out.uint(1, uuid);
-                out.uint(5, parent);
-                out.string(2, name);
-                if counter.is_some() {
-                    out.message(8, |_| {});
-                }
-            });
-        });
+    }
+
+    fn declare(&self, shared: &mut Shared<'_>, out: &mut Writer, uuid: u64, parent: u64, name: &str, is_counter: bool) {
+        if shared.declared.insert(uuid, ()).is_none() {
+            declare(self.sequence.id(), out, uuid, parent, name, is_counter);
+        }
     }
 }
 
-fn write_args<'a>(
-    args: impl Iterator<Item = &'a Annotation>,
-    keys: &[u64],
-    event: &mut Writer,
-    text_of: &dyn Fn(u32) -> String,
-) {
-    for (arg, &iid) in args.zip(keys) {
-        event.message(track_event::DEBUG_ANNOTATIONS, |out| {
-            out.uint(annotation::NAME_IID, iid);
-            arg.value.write(out, text_of);
+/// Name of the track of steps.
+const STEPS: &str = "Steps";
+/// Name of the track of ranges that may end anywhere and have no domain.
+pub(super) const RANGES: &str = "Ranges";
+
+/// The name that the analysis knows steps by.
+fn step_name(step: i64) -> String {
+    format!("ProfilerStep#{step}")
+}
+
+fn domain_name(strings: &dyn Strings, domain: u32) -> String {
+    strings.get(domain).filter(|_| domain != 0).unwrap_or_else(|| "default domain".to_owned())
+}
+
+/// Describes a track below another one.
+pub(super) fn declare(sequence: u64, out: &mut Writer, uuid: u64, parent: u64, name: &str, is_counter: bool) {
+    out.message(trace::PACKET, |out| {
+        out.uint(packet::SEQUENCE_ID, sequence);
+        out.message(packet::TRACK_DESCRIPTOR, |out| {
+            out.uint(1, uuid);
+            out.uint(5, parent);
+            out.string(2, name);
+            if is_counter {
+                out.message(8, |_| {});
+            }
         });
-    }
+    });
 }
 
 /// Track of a process.
@@ -643,47 +675,7 @@ pub(super) fn process_uuid(pid: u32) -> u64 {
     track_uuid(&[u64::from(pid), 1])
 }
 
-fn lane_uuid(pid: u32, domain: u32, lane: usize) -> u64 {
+/// Track of ranges that may end anywhere.
+pub(super) fn lane_uuid(pid: u32, domain: u32, lane: usize) -> u64 {
     track_uuid(&[u64::from(pid), 2, u64::from(domain), lane as u64])
-}
-
-fn attr_value(record: &Record) -> Option<Value> {
-    Some(match AttrType::from_number(record.class)? {
-        AttrType::Unsigned => Value::Unsigned(record.payload),
-        AttrType::Signed => Value::Signed(record.payload as i64),
-        AttrType::Float => Value::Float(f64::from_bits(record.payload)),
-        AttrType::String => Value::Id(record.payload as u32),
-        AttrType::Color => Value::Text(format!("#{:06x}", record.payload & 0xff_ffff)),
-    })
-}
-
-/// What is known of a communication call, under the names that Kineto gives the same facts where it has them.
-fn comm_args(extra: &[Record], args: &mut Vec<Annotation>) {
-    let Some(comm) = extra_comm(extra) else { return };
-    let mut add = |name, value| args.push(Annotation::fixed(name, value));
-    add("bytes", Value::Unsigned(comm.bytes));
-    if comm.communicator != 0 {
-        add("communicator", Value::Unsigned(comm.communicator));
-        add("members", Value::Text(format!("{:08x}", comm.members)));
-        add("Rank", Value::Signed(i64::from(comm.rank)));
-        add("Group size", Value::Signed(i64::from(comm.size)));
-    }
-    if comm.sequence != u64::MAX {
-        add("Seq", Value::Unsigned(comm.sequence));
-    }
-    if comm.count != 0 {
-        add("In msg nelems", Value::Unsigned(comm.count));
-    }
-    if comm.dtype != 0 {
-        add("dtype", Value::Id(comm.dtype));
-    }
-    if comm.peer != -1 {
-        add(if comm.sequence == u64::MAX { "peer" } else { "root" }, Value::Signed(i64::from(comm.peer)));
-    }
-    if comm.tag != -1 {
-        add("tag", Value::Signed(i64::from(comm.tag)));
-    }
-    if comm.request != 0 {
-        add("request", Value::Unsigned(comm.request));
-    }
 }
