@@ -52,6 +52,7 @@ fn may_use(folder: &str) -> &'static [&'static str] {
         folder if folder.starts_with("formats/") => &["formats/"],
         folder if folder.starts_with("capture/") => &["formats/", "capture/"],
         "analysis" => &["formats/"],
+        folder if folder.starts_with("analysis/") => &["formats/", "analysis"],
         folder if folder.starts_with("ui/") => &["formats/", "capture/", "analysis", "ui/"],
         "tests" => &["formats/", "capture/", "analysis", "ui/"],
         other => panic!("{other} has no place in the architecture; add it to ARCHITECTURE.md and here"),
