@@ -179,7 +179,8 @@ impl ClockAlignment {
     }
 
     /// A span of a rank's host or device on the common clock.
-    pub(crate) fn span_on(&self, rank: RankId, span: Span, on_device: bool) -> Span {
+    #[must_use]
+    pub fn span_on(&self, rank: RankId, span: Span, on_device: bool) -> Span {
         let at = |at: Timestamp| {
             let device = self.ranks.get(rank.index()).filter(|_| on_device);
             self.to_common(rank, device.map_or(at, |clock| Timestamp(clock.device.corrected(at.nanos()))))

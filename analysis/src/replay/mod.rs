@@ -12,11 +12,13 @@
 mod bounds;
 mod delta;
 mod des;
+mod draft;
 mod pass;
 mod scenario;
 
 pub use bounds::{Bound, Bounds, bounds};
 pub use delta::{Delta, Edit};
 pub use des::{Deadlock, Discipline, Resource, Resources, simulate};
+pub use draft::{At, Circle, Draft, DraftTimes};
 pub use pass::{Times, replay, replay_many};
 pub use scenario::{Mode, Scenario};

@@ -1,0 +1,29 @@
+//! What to change, what it would bring, and how sure that is.
+//!
+//! A [`Study`] holds a trace with its execution graph. An [`Edit`] changes the graph (`prefetch-input`, `link=2x`), and
+//! [`what_if`] replays all edits of a set at once: gains are differences between two replays of one model, as a range,
+//! never sums. Where the model is too far from the recording, or a change cannot be made, there is no figure but a reason.
+
+mod class;
+mod collective_cost;
+pub mod edits;
+mod facts;
+mod figures;
+mod select;
+mod spec;
+mod study;
+mod whatif;
+
+pub use class::OpClass;
+pub use edits::{
+    Basis, ClassError, Effect, Guard, Outlook, Parameter, Refusal, Transformation, transformation, transformations,
+};
+pub use facts::Facts;
+pub use figures::{Figures, figures, of_times};
+pub use select::{Selector, SelectorError};
+pub use spec::{Edit, SpecError};
+pub use study::Study;
+pub use whatif::{
+    Applied, Band, Interaction, Interactions, UNVALIDATED_GAIN_ERROR, WhatIf, WhatIfError, draft, interactions,
+    what_if, what_if_unchecked,
+};

@@ -1,0 +1,149 @@
+//! A trace with everything that advice rests on, computed once.
+
+use gapless_analysis::graph::{Graph, GraphInput, GraphOptions, NodeId, NodeKind};
+use gapless_analysis::trust::{Trust, trust};
+use gapless_analysis::{ClockAlignment, CollectiveInstance, CollectiveTiming, match_collectives, timings};
+use gapless_trace::{EventId, RankId, Span, Timestamp, Trace, TrackId};
+
+use crate::facts::Facts;
+use crate::figures::{Figures, figures};
+use gapless_analysis::replay::Draft;
+
+/// A trace, its graph, and what its nodes are.
+#[derive(Debug)]
+pub struct Study<'t> {
+    trace: &'t Trace,
+    clocks: ClockAlignment,
+    collectives: Vec<CollectiveInstance>,
+    timings: Vec<CollectiveTiming>,
+    graph: Graph,
+    trust: Trust,
+    facts: Facts,
+    base: Figures,
+}
+
+impl<'t> Study<'t> {
+    /// Aligns clocks, matches collectives, builds the graph and checks how far it is to be trusted.
+    #[must_use]
+    pub fn new(trace: &'t Trace) -> Self {
+        let clocks = ClockAlignment::new(trace);
+        let collectives = match_collectives(trace, &clocks);
+        let input = GraphInput { clocks: &clocks, collectives: &collectives };
+        let graph = Graph::new(trace, &input, &GraphOptions::default());
+        let trust = trust(trace, &graph, &input);
+        let facts = Facts::new(trace, &graph, &collectives);
+        let timings = timings(&collectives, &clocks);
+        // The recording itself has no additions, so no circle.
+        let base = figures(&Draft::new(&graph)).unwrap_or_default();
+        Self { trace, clocks, collectives, timings, graph, trust, facts, base }
+    }
+
+    /// The trace.
+    #[must_use]
+    pub const fn trace(&self) -> &'t Trace {
+        self.trace
+    }
+
+    /// One clock for all ranks.
+    #[must_use]
+    pub const fn clocks(&self) -> &ClockAlignment {
+        &self.clocks
+    }
+
+    /// Collectives over the ranks.
+    #[must_use]
+    pub fn collectives(&self) -> &[CollectiveInstance] {
+        &self.collectives
+    }
+
+    /// Their timing, in the same order.
+    #[must_use]
+    pub fn timings(&self) -> &[CollectiveTiming] {
+        &self.timings
+    }
+
+    /// The execution graph.
+    #[must_use]
+    pub const fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// How far the graph is to be trusted.
+    #[must_use]
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// What the nodes are.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Figures of the recording in the model.
+    #[must_use]
+    pub const fn base(&self) -> &Figures {
+        &self.base
+    }
+
+    /// Number of steps, at least 1: a recording without steps counts as one.
+    #[must_use]
+    pub fn step_count(&self) -> usize {
+        self.graph.steps().len().max(1)
+    }
+
+    /// Name of a node's event; empty if it has none.
+    #[must_use]
+    pub fn name(&self, node: NodeId) -> &'t str {
+        self.graph.node(node).event.map_or("", |event| self.trace.name(event))
+    }
+
+    /// Name of the operator that launched a node or encloses it; empty if there is none.
+    #[must_use]
+    pub fn operator_name(&self, node: NodeId) -> &'t str {
+        self.facts.operator(node).map_or("", |event| self.trace.name(event))
+    }
+
+    /// Names of all operators and other ranges around an event, innermost first, itself left out.
+    pub fn around(&self, event: EventId) -> impl Iterator<Item = &'t str> + '_ {
+        let trace = self.trace;
+        trace.ancestors(event).map(move |outer| trace.name(outer))
+    }
+
+    /// The rank of a node.
+    #[must_use]
+    pub fn rank(&self, node: NodeId) -> Option<RankId> {
+        self.graph.node(node).place.map(|place| place.rank)
+    }
+
+    /// An event of a thread on the common clock.
+    #[must_use]
+    pub fn host_span(&self, event: EventId) -> Span {
+        let own = self.trace.event(event).span();
+        self.trace.rank_of(event).map_or(own, |rank| self.clocks.span_on(rank, own, false))
+    }
+
+    /// Nodes of a thread with time within `span` (common clock), each with how much of it, in ns.
+    pub fn host_nodes_in(&self, thread: TrackId, span: Span) -> impl Iterator<Item = (NodeId, i64)> + '_ {
+        let (start, end) = (span.start.nanos(), span.end.nanos());
+        let nodes = self.facts.thread(thread);
+        // Nodes of a thread do not overlap, so ends ascend too.
+        let first = nodes.partition_point(|&id| self.graph.node(id).end_ns() <= start);
+        nodes.iter().skip(first).map_while(move |&id| {
+            let node = self.graph.node(id);
+            (node.start_ns < end).then(|| (id, node.end_ns().min(end).saturating_sub(node.start_ns.max(start)).max(0)))
+        })
+    }
+
+    /// Nodes of a kind, in order.
+    pub fn nodes_of(&self, kind: NodeKind) -> impl Iterator<Item = NodeId> + '_ {
+        self.graph.node_ids().filter(move |&id| self.graph.node(id).kind == kind)
+    }
+
+    /// The measured span of a node, on the common clock.
+    #[must_use]
+    pub fn span(&self, node: NodeId) -> Span {
+        let node = self.graph.node(node);
+        Span { start: Timestamp(node.start_ns), end: Timestamp(node.end_ns()) }
+    }
+}
