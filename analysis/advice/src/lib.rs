@@ -4,22 +4,30 @@
 //! [`what_if`] replays all edits of a set at once: gains are differences between two replays of one model, as a range,
 //! never sums. Where the model is too far from the recording, or a change cannot be made, there is no figure but a reason.
 
+mod advise;
 mod class;
 mod collective_cost;
+pub mod detectors;
 pub mod edits;
 mod facts;
 mod figures;
+mod ids;
+mod scene;
 mod select;
 mod spec;
 mod study;
+mod text;
 mod whatif;
 
+pub use advise::{Abstention, Advice, Advised, advise};
 pub use class::OpClass;
+pub use detectors::{Confidence, Detector, Finding, Threshold, Verdict, detectors};
 pub use edits::{
     Basis, ClassError, Effect, Guard, Outlook, Parameter, Refusal, Transformation, transformation, transformations,
 };
 pub use facts::Facts;
 pub use figures::{Figures, figures, of_times};
+pub use scene::Scene;
 pub use select::{Selector, SelectorError};
 pub use spec::{Edit, SpecError};
 pub use study::Study;

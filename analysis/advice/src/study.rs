@@ -135,6 +135,19 @@ impl<'t> Study<'t> {
         })
     }
 
+    /// The innermost event of a node's thread that runs in the node's middle, for nodes without an event of their own.
+    #[must_use]
+    pub fn event_in(&self, node: NodeId) -> Option<EventId> {
+        let node = self.graph.node(node);
+        let place = node.place.filter(|place| !place.is_device)?;
+        let track = self.trace.track(place.track)?;
+        let middle = Timestamp(node.start_ns.midpoint(node.end_ns()));
+        // The common clock, turned back to the rank's own.
+        let off = self.clocks.to_common(place.rank, middle).nanos().saturating_sub(middle.nanos());
+        let own = Timestamp(middle.nanos().saturating_sub(off));
+        self.trace.rows_of(track).iter().rev().find_map(|row| self.trace.event_at(row, own))
+    }
+
     /// Nodes of a kind, in order.
     pub fn nodes_of(&self, kind: NodeKind) -> impl Iterator<Item = NodeId> + '_ {
         self.graph.node_ids().filter(move |&id| self.graph.node(id).kind == kind)

@@ -1,0 +1,110 @@
+//! What detectors look at: a study, the tables of the analysis, and the critical path.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use gapless_analysis::graph::NodeId;
+use gapless_analysis::path::{CriticalPath, step_path, whole_path};
+use gapless_analysis::{Analysis, AnalysisOptions, analyze};
+use gapless_trace::EventId;
+use rustc_hash::FxHashMap;
+
+use crate::detectors::EVIDENCE;
+use crate::study::Study;
+
+/// Everything that a detector may look at.
+#[derive(Debug)]
+pub struct Scene<'s, 't> {
+    study: &'s Study<'t>,
+    analysis: OnceLock<Analysis>,
+    paths: Vec<CriticalPath>,
+    on_path: FxHashMap<NodeId, i64>,
+    thresholds: BTreeMap<(String, String), f64>,
+}
+
+impl<'s, 't> Scene<'s, 't> {
+    /// Walks the critical path of each step, or of the recording if it has none.
+    #[must_use]
+    pub fn new(study: &'s Study<'t>) -> Self {
+        let graph = study.graph();
+        let mut paths: Vec<CriticalPath> = (0..graph.steps().len()).filter_map(|step| step_path(graph, step)).collect();
+        if paths.is_empty() && !graph.is_empty() {
+            paths.push(whole_path(graph));
+        }
+        let mut on_path: FxHashMap<NodeId, i64> = FxHashMap::default();
+        for segment in paths.iter().flat_map(|path| &path.segments) {
+            *on_path.entry(segment.node).or_default() += segment.duration_ns();
+        }
+        Self { study, analysis: OnceLock::new(), paths, on_path, thresholds: BTreeMap::new() }
+    }
+
+    /// With thresholds that differ from the detectors' own, by detector and name.
+    #[must_use]
+    pub fn with_thresholds(mut self, thresholds: BTreeMap<(String, String), f64>) -> Self {
+        self.thresholds = thresholds;
+        self
+    }
+
+    /// The study.
+    #[must_use]
+    pub const fn study(&self) -> &'s Study<'t> {
+        self.study
+    }
+
+    /// Tables of the analysis, made when first asked for.
+    pub fn analysis(&self) -> &Analysis {
+        self.analysis.get_or_init(|| analyze(self.study.trace(), &AnalysisOptions::default()))
+    }
+
+    /// The critical path of each step, or of the recording.
+    #[must_use]
+    pub fn paths(&self) -> &[CriticalPath] {
+        &self.paths
+    }
+
+    /// Time on the critical paths that is a node's, or latency on the way to it, in ns.
+    #[must_use]
+    pub fn path_ns(&self, node: NodeId) -> i64 {
+        self.on_path.get(&node).copied().unwrap_or(0)
+    }
+
+    /// A threshold that was set by the user.
+    #[must_use]
+    pub fn threshold(&self, detector: &str, name: &str) -> Option<f64> {
+        self.thresholds.get(&(detector.to_owned(), name.to_owned())).copied()
+    }
+
+    /// Events of nodes for a finding's evidence: each once, in the order of the nodes, at most [`EVIDENCE`]. Host time
+    /// between calls has no event of its own: the innermost event of its thread that runs in its middle stands for it.
+    #[must_use]
+    pub fn events_of(&self, nodes: &[NodeId]) -> Vec<EventId> {
+        let mut seen = rustc_hash::FxHashSet::default();
+        let mut found = Vec::new();
+        for &id in nodes {
+            if found.len() >= EVIDENCE {
+                break;
+            }
+            let event = self.study.graph().node(id).event.or_else(|| self.study.event_in(id));
+            if let Some(event) = event
+                && seen.insert(event)
+            {
+                found.push(event);
+            }
+        }
+        found
+    }
+
+    /// Median absolute deviation of step lengths as recorded, in ns; 0 with fewer than three steps.
+    #[must_use]
+    pub fn noise_ns(&self) -> f64 {
+        let mut lengths: Vec<i64> = self.study.trust().steps.iter().map(|step| step.measured_ns).collect();
+        if lengths.len() < 3 {
+            return 0.0;
+        }
+        lengths.sort_unstable();
+        let middle = lengths.get(lengths.len() / 2).copied().unwrap_or_default();
+        let mut away: Vec<i64> = lengths.iter().map(|length| length.abs_diff(middle) as i64).collect();
+        away.sort_unstable();
+        away.get(away.len() / 2).copied().unwrap_or_default() as f64
+    }
+}
