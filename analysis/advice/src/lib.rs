@@ -16,7 +16,7 @@ mod scene;
 mod select;
 mod spec;
 mod study;
-mod text;
+pub mod text;
 mod whatif;
 
 pub use advise::{Abstention, Advice, Advised, advise};

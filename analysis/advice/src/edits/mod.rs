@@ -4,12 +4,25 @@
 //! edit is applied three times, for the best, the expected and the worst that its parameters allow.
 
 mod batch;
+mod common;
+mod copy;
+mod fuse;
 mod gpu;
+mod graphs;
 mod host;
 mod input;
 mod link;
+mod overlap;
+mod parallel;
+mod precision;
+mod ranks;
+mod recompute;
 mod remove_sync;
 mod scale;
+mod streams;
+
+pub use precision::uses_32_bits;
+pub use recompute::recomputed;
 
 use gapless_analysis::graph::NodeId;
 use gapless_analysis::replay::Draft;
@@ -183,13 +196,27 @@ pub fn transformations() -> &'static [&'static dyn Transformation] {
     &[
         &scale::Scale,
         &scale::Remove,
+        &overlap::OverlapComm,
+        &overlap::MergeCollectives,
+        &fuse::Fuse,
+        &graphs::CudaGraph,
         &remove_sync::RemoveSync,
+        &copy::AsyncCopy,
         &input::PrefetchInput,
         &link::Link,
         &gpu::Gpu,
         &batch::Batch,
-        &host::Host,
+        &parallel::Parallel,
+        &ranks::NoStragglers,
+        &ranks::BalanceStages,
+        &precision::Precision,
         &host::NoGc,
+        &recompute::NoRecompute,
+        &recompute::Checkpoint,
+        &streams::PipelineEmbeddings,
+        &fuse::FuseOptimizer,
+        &streams::MoveStream,
+        &host::Host,
     ]
 }
 

@@ -90,6 +90,16 @@ pub(super) fn remove_work(
     node: gapless_analysis::graph::NodeId,
     outlook: Outlook,
 ) {
+    remove_with_share(study, draft, node, outlook.pick(1.0, 0.5, 0.0));
+}
+
+/// The same with the share of the operator's host time that goes.
+pub(super) fn remove_with_share(
+    study: &Study<'_>,
+    draft: &mut Draft<'_>,
+    node: gapless_analysis::graph::NodeId,
+    host_share: f64,
+) {
     let kind = study.graph().node(node).kind;
     if !kind.is_device() {
         draft.set_duration(node, 0);
@@ -108,8 +118,7 @@ pub(super) fn remove_work(
     }
     draft.set_duration(launch, 0);
     if let Some(operator) = study.facts().operator(node) {
-        let share = outlook.pick(1.0, 0.5, 0.0);
-        shrink_operator(study, draft, operator, share, 1);
+        shrink_operator(study, draft, operator, host_share, 1);
     }
 }
 
