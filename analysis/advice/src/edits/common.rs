@@ -89,6 +89,34 @@ pub(super) fn unhook(study: &Study<'_>, draft: &mut Draft<'_>, node: NodeId, nex
     before
 }
 
+/// Others that waited for a moved node (returns, events, markers) waited for all before it in its stream; now that is said.
+///
+/// `moved`: each moved node with the one that it followed in its old stream, sorted by node.
+pub(super) fn keep_followers(study: &Study<'_>, draft: &mut Draft<'_>, moved: &[(NodeId, NodeId)]) {
+    let graph = study.graph();
+    let before = |mut id: NodeId| {
+        while let Ok(place) = moved.binary_search_by_key(&id, |entry| entry.0) {
+            match moved.get(place) {
+                Some(&(_, earlier)) => id = earlier,
+                None => break,
+            }
+        }
+        id
+    };
+    for id in graph.node_ids() {
+        for edge in graph.edges_to(id) {
+            let waits = matches!(edge.kind, EdgeKind::SyncReturn | EdgeKind::EventWait | EdgeKind::QueueFull)
+                || (edge.kind == EdgeKind::StreamOrder && graph.node(id).kind.is_virtual());
+            if waits
+                && moved.binary_search_by_key(&edge.from, |entry| entry.0).is_ok()
+                && let Some(lag) = draft.lag_ns(edge.index)
+            {
+                draft.link(before(edge.from), edge.point, id, lag);
+            }
+        }
+    }
+}
+
 /// Arrivals with their transfers, by stream, in order. A transfer of one rank's estimate counts too.
 pub(super) fn transfers(study: &Study<'_>) -> Vec<NodeId> {
     study.nodes_of(NodeKind::Transfer).collect()

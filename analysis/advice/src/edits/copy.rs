@@ -3,7 +3,7 @@
 use gapless_analysis::graph::{EdgeKind, NodeId, NodeKind, Point};
 use gapless_analysis::replay::Draft;
 
-use super::common::{stream_edge, track};
+use super::common::{keep_followers, stream_edge, track};
 use super::{Basis, Effect, Guard, Outlook, Parameter, Refusal, Transformation};
 use crate::spec::Edit;
 use crate::study::Study;
@@ -60,6 +60,7 @@ impl Transformation for AsyncCopy {
         let speed = told.unwrap_or(if measured > 0.0 { measured } else { outlook.pick(PINNED.0, PINNED.1, PINNED.2) });
         let mut touched = Vec::new();
         let mut unknown_bytes = 0_usize;
+        let mut followed: Vec<(NodeId, NodeId)> = Vec::new();
         for stream in study.facts().streams() {
             let nodes = study.facts().stream(stream);
             let mut last_copy: Option<NodeId> = None;
@@ -79,6 +80,7 @@ impl Transformation for AsyncCopy {
                 let before = stream_edge(study, draft, first);
                 if let Some(before) = before {
                     draft.set_lag(before.index, None);
+                    followed.extend(run.iter().map(|&id| (id, before.from)));
                     // What comes next still follows what came before, and the copy, whose data it needs.
                     if let Some(&next) = nodes.get(end)
                         && let Some(after) = stream_edge(study, draft, next).filter(|edge| edge.from == last)
@@ -127,6 +129,8 @@ impl Transformation for AsyncCopy {
                 draft.set_lag(edge.index, None);
             }
         }
+        followed.sort_unstable();
+        keep_followers(study, draft, &followed);
         let streams =
             touched.iter().filter_map(|&id| track(study, id)).collect::<std::collections::BTreeSet<_>>().len();
         Ok(Effect {

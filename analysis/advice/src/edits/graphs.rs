@@ -204,8 +204,9 @@ fn collect(
 
 fn replace(study: &Study<'_>, draft: &mut Draft<'_>, stretch: &Stretch, cost: f64) {
     let graph = study.graph();
+    // All work is launched at once; then the host goes on after the cost of the call.
     let last = stretch.nodes.iter().rposition(|&id| graph.node(id).kind == NodeKind::Launch).unwrap_or(0);
     for (place, &id) in stretch.nodes.iter().enumerate().take(last + 1) {
-        draft.set_duration(id, if place == 0 { cost.round() as i64 } else { 0 });
+        draft.set_duration(id, if place == last { cost.round() as i64 } else { 0 });
     }
 }

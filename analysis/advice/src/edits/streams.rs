@@ -7,7 +7,7 @@ use gapless_analysis::graph::{EdgeKind, NodeId, NodeKind, Point};
 use gapless_analysis::replay::Draft;
 use gapless_trace::RankId;
 
-use super::common::{arrival_of, is_backward, launch_edge, transfers, unhook};
+use super::common::{arrival_of, is_backward, keep_followers, launch_edge, transfers, unhook};
 use super::scale::nothing;
 use super::{Basis, Effect, Guard, Outlook, Refusal, Transformation};
 use crate::spec::Edit;
@@ -36,6 +36,7 @@ impl Transformation for MoveStream {
         }
         let graph = study.graph();
         let mut touched = Vec::new();
+        let mut followed = Vec::new();
         for stream in study.facts().streams() {
             let nodes: Vec<NodeId> = study.facts().stream(stream).to_vec();
             let mut moved: Option<NodeId> = None;
@@ -51,6 +52,9 @@ impl Transformation for MoveStream {
                 if let (Some(last), Some(edge)) = (moved, before) {
                     draft.link(last, Point::End, id, edge.lag_ns.max(0));
                 }
+                if let Some(edge) = before {
+                    followed.push((id, edge.from));
+                }
                 moved = Some(id);
                 touched.push(id);
             }
@@ -58,6 +62,8 @@ impl Transformation for MoveStream {
         if touched.is_empty() {
             return Err(nothing(edit));
         }
+        followed.sort_unstable();
+        keep_followers(study, draft, &followed);
         Ok(Effect {
             touched,
             guards: vec![Guard {
