@@ -12,6 +12,7 @@ pub mod edits;
 mod facts;
 mod figures;
 mod ids;
+mod plan;
 mod scene;
 mod select;
 mod spec;
@@ -27,6 +28,7 @@ pub use edits::{
 };
 pub use facts::Facts;
 pub use figures::{Figures, figures, of_times};
+pub use plan::{Plan, PlanStep, effort, plan};
 pub use scene::Scene;
 pub use select::{Selector, SelectorError};
 pub use spec::{Edit, SpecError};

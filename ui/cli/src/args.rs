@@ -1,5 +1,6 @@
 //! The command line: every command, option and help text.
 
+mod advice;
 #[cfg(target_os = "linux")]
 mod capture;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gapless_trace::Duration;
 
+pub use advice::*;
 #[cfg(target_os = "linux")]
 pub use capture::*;
 
@@ -25,6 +27,9 @@ Examples:
   gapless analyze run42/                    where the time of each rank and step went
   gapless convert run42/ -o run42.pftrace   for ui.perfetto.dev
   gapless record -- python train.py         record a job";
+
+/// What fits into the first help.
+const SHORT_EXAMPLES: &str = "Try: gapless open run42/ · gapless advise run42/ · gapless record -- python train.py";
 
 /// The first help a user sees names commands; options are told by each command.
 const TEMPLATE: &str = "\
@@ -110,7 +115,7 @@ Examples:
     max_term_width = 100,
     help_template = TEMPLATE,
     args_conflicts_with_subcommands = true,
-    after_help = EXAMPLES,
+    after_help = SHORT_EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}")
 )]
 pub struct Cli {
@@ -128,6 +133,12 @@ pub enum Command {
     /// Report where the time of each rank and step went
     #[command(visible_alias = "analyse", after_help = ANALYZE_EXAMPLES)]
     Analyze(AnalyzeArgs),
+    /// Say what to change, what it would bring, and how sure that is
+    #[command(after_help = advice::ADVISE_EXAMPLES)]
+    Advise(AdviseArgs),
+    /// Simulate changes: other durations, orders, links, devices
+    #[command(name = "whatif", visible_alias = "what-if", after_help = advice::WHATIF_EXAMPLES)]
+    WhatIf(WhatIfArgs),
     /// Match collectives over ranks: who waited for whom, transfer times, bandwidth
     #[command(after_help = COLLECTIVES_EXAMPLES)]
     Collectives(CollectivesArgs),

@@ -35,6 +35,14 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             prepare(&args.read)?;
             commands::analyze::run(&args)
         }
+        Command::Advise(args) => {
+            prepare(&args.read)?;
+            commands::advise::run(&args)
+        }
+        Command::WhatIf(args) => {
+            prepare(&args.read)?;
+            commands::whatif::run(&args)
+        }
         Command::Collectives(args) => {
             prepare(&args.read)?;
             commands::collectives::run(&args)

@@ -1,5 +1,6 @@
 //! The commands, and what those that read traces share.
 
+pub mod advise;
 pub mod analyze;
 pub mod clocks;
 pub mod collectives;
@@ -17,6 +18,7 @@ pub mod record;
 #[cfg(all(target_os = "linux", feature = "desktop"))]
 mod recording;
 pub mod trust;
+pub mod whatif;
 
 #[cfg(target_os = "linux")]
 use std::io::Write as _;

@@ -1,5 +1,6 @@
 //! Reports for people, made from the same structures as the JSON.
 
+pub mod advise;
 pub mod analyze;
 pub mod clocks;
 pub mod collectives;
@@ -10,6 +11,7 @@ mod tables;
 mod totals;
 mod tracelens;
 pub mod trust;
+pub mod whatif;
 
 use anstyle::Style;
 
