@@ -1,6 +1,6 @@
 //! What a collective costs apart from its bytes, and which links it uses.
 
-use gapless_analysis::{CollectiveInstance, costs};
+use gapless_analysis::{CollectiveInstance, CollectiveKind, costs};
 use rustc_hash::FxHashMap;
 
 use crate::study::Study;
@@ -36,7 +36,7 @@ pub fn tier_of(study: &Study<'_>, instance: &CollectiveInstance) -> Tier {
 /// Latencies that the recording itself shows: α of the fit over sizes, by communicator and kind.
 #[derive(Clone, Debug, Default)]
 pub struct Alpha {
-    fitted: FxHashMap<(u32, gapless_analysis::CollectiveKind), f64>,
+    fitted: FxHashMap<(u32, CollectiveKind), f64>,
 }
 
 impl Alpha {
@@ -51,9 +51,31 @@ impl Alpha {
         Self { fitted: fitted.collect() }
     }
 
+    /// α of a collective like this one as fitted, else NCCL's constants, in ns.
+    #[must_use]
+    pub fn of(&self, study: &Study<'_>, instance: &CollectiveInstance) -> f64 {
+        self.fitted_ns(instance).unwrap_or_else(|| nccl_alpha_ns(study, instance))
+    }
+
     /// α of a collective like this one, in ns; `None` if the recording has too few sizes for a fit.
     #[must_use]
     pub fn fitted_ns(&self, instance: &CollectiveInstance) -> Option<f64> {
         self.fitted.get(&(instance.communicator, instance.kind)).copied()
     }
+}
+
+/// α of NCCL's ring with the low-latency protocol (its tuning model, `src/graph/tuning.cc`), in ns.
+#[must_use]
+pub fn nccl_alpha_ns(study: &Study<'_>, instance: &CollectiveInstance) -> f64 {
+    let ranks = f64::from(instance.size.unwrap_or(2).max(2));
+    let (base, hop) = match tier_of(study, instance) {
+        Tier::Intra => (6.6, 0.6),
+        Tier::Inter => (6.6, 2.7),
+    };
+    let hops = match instance.kind {
+        CollectiveKind::AllReduce => 2.0 * (ranks - 1.0),
+        CollectiveKind::AllGather | CollectiveKind::ReduceScatter => ranks - 1.0,
+        _ => 1.0,
+    };
+    (base + hop * hops) * 1e3
 }

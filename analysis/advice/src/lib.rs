@@ -6,6 +6,7 @@
 
 mod advise;
 mod class;
+mod codesign;
 mod collective_cost;
 pub mod detectors;
 pub mod edits;
@@ -22,6 +23,7 @@ mod whatif;
 
 pub use advise::{Abstention, Advice, Advised, advise};
 pub use class::OpClass;
+pub use codesign::{Axis, Codesign, Curve, Machine, Point};
 pub use detectors::{Confidence, Detector, Finding, Threshold, Verdict, detectors};
 pub use edits::{
     Basis, ClassError, Effect, Guard, Outlook, Parameter, Refusal, Transformation, transformation, transformations,

@@ -139,6 +139,9 @@ pub enum Command {
     /// Simulate changes: other durations, orders, links, devices
     #[command(name = "whatif", visible_alias = "what-if", after_help = advice::WHATIF_EXAMPLES)]
     WhatIf(WhatIfArgs),
+    /// Step time as a function of the machine: which rate helps most, and until when
+    #[command(visible_alias = "co-design", after_help = advice::CODESIGN_EXAMPLES)]
+    Codesign(CodesignArgs),
     /// Match collectives over ranks: who waited for whom, transfer times, bandwidth
     #[command(after_help = COLLECTIVES_EXAMPLES)]
     Collectives(CollectivesArgs),
@@ -329,6 +332,8 @@ pub enum Section {
     Launches,
     /// CUDA and HIP graphs
     Graphs,
+    /// What to change, and what it would bring
+    Advice,
     /// What was odd or lost on import
     Warnings,
 }

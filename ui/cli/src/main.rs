@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod failure;
 mod output;
+mod plot;
 mod progress;
 mod report;
 mod text;
@@ -42,6 +43,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::WhatIf(args) => {
             prepare(&args.read)?;
             commands::whatif::run(&args)
+        }
+        Command::Codesign(args) => {
+            prepare(&args.read)?;
+            commands::codesign::run(&args)
         }
         Command::Collectives(args) => {
             prepare(&args.read)?;

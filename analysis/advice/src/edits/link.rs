@@ -2,10 +2,9 @@
 
 use gapless_analysis::graph::NodeKind;
 use gapless_analysis::replay::Draft;
-use gapless_analysis::{CollectiveInstance, CollectiveKind};
 
 use super::{Basis, Effect, Outlook, Parameter, Refusal, Transformation};
-use crate::collective_cost::{Alpha, Tier, tier_of};
+use crate::collective_cost::{Alpha, Tier, nccl_alpha_ns, tier_of};
 use crate::spec::Edit;
 use crate::study::Study;
 
@@ -105,19 +104,4 @@ impl Transformation for Link {
         }
         Ok(Effect { touched, assumptions, ..Effect::default() })
     }
-}
-
-/// α of NCCL's ring with the low-latency protocol (its tuning model, `src/graph/tuning.cc`), in ns.
-fn nccl_alpha_ns(study: &Study<'_>, instance: &CollectiveInstance) -> f64 {
-    let ranks = f64::from(instance.size.unwrap_or(2).max(2));
-    let (base, hop) = match tier_of(study, instance) {
-        Tier::Intra => (6.6, 0.6),
-        Tier::Inter => (6.6, 2.7),
-    };
-    let hops = match instance.kind {
-        CollectiveKind::AllReduce => 2.0 * (ranks - 1.0),
-        CollectiveKind::AllGather | CollectiveKind::ReduceScatter => ranks - 1.0,
-        _ => 1.0,
-    };
-    (base + hop * hops) * 1e3
 }

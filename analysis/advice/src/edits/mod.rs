@@ -21,6 +21,7 @@ mod remove_sync;
 mod scale;
 mod streams;
 
+pub(crate) use gpu::FLOOR_NS;
 pub use precision::uses_32_bits;
 pub use recompute::recomputed;
 

@@ -26,7 +26,7 @@ pub const CODESIGN_EXAMPLES: &str = "\
 Examples:
   gapless codesign run42/
   gapless codesign run42/ --sweep memory=1..4x,link=1..4x
-  gapless codesign run42/ --svg codesign.svg
+  gapless codesign run42/ --plot codesign.svg
   gapless codesign run42/ --json | jq '.axes[] | {axis, elasticity}'";
 
 #[derive(Clone, Debug, Args)]
@@ -82,7 +82,7 @@ pub struct CodesignArgs {
     pub sweep: Vec<String>,
     /// Write a plot of step time against each axis to this SVG file
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
-    pub svg: Option<PathBuf>,
+    pub plot: Option<PathBuf>,
     /// Print one JSON object (docs/json-schema.md) instead of text
     #[arg(long, help_heading = "Output")]
     pub json: bool,

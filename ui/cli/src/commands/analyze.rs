@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
+use gapless_advice::{Advice, Scene, Study, advise};
 use gapless_analysis::{
     Analysis, AnalysisOptions, Convention, IdleCause, RankAnalysis, RankWork, StepSummary, Tables, analyze,
 };
 use gapless_trace::{EventId, Trace};
 use serde::Serialize;
 
+use super::advise::{Place, places};
 use super::info::{WarningInfo, warnings};
 use super::{Opened, SCHEMA_VERSION};
 use crate::args::{self, AnalyzeArgs};
@@ -31,8 +33,18 @@ pub struct AnalyzeReport {
     pub ranks: Vec<RankAnalysis>,
     pub steps: Vec<StepSummary>,
     pub longest_idle: Vec<IdleInfo>,
+    /// What to change; `None` where only a part of the trace was asked for.
+    pub advice: Option<AdviceInfo>,
     pub warnings: Vec<WarningInfo>,
     pub lost: u64,
+}
+
+/// Advice, and where each finding's first event lies.
+#[derive(Debug, Serialize)]
+pub struct AdviceInfo {
+    #[serde(flatten)]
+    pub advice: Advice,
+    pub places: Vec<Option<Place>>,
 }
 
 /// One of the longest idle gaps of all ranks, with names.
@@ -62,6 +74,14 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<()> {
     select(&opened.trace, &mut analysis, &options, args)?;
     let mut report = AnalyzeReport::new(&opened, analysis, analysis_seconds);
     report.summary = sentence::summary(&report);
+    // Advice is on the whole job, in our own definitions.
+    let whole = args.rank.is_none() && args.step.is_none() && convention == Convention::Exact;
+    if whole && (args.section.is_empty() || args.section.contains(&args::Section::Advice)) {
+        let study = Study::new(&opened.trace);
+        let advice = advise(&Scene::new(&study));
+        let places = places(&study, &advice);
+        report.advice = Some(AdviceInfo { advice, places });
+    }
     if args.json {
         // A program wants all rows unless it said how many.
         if let Some(top) = args.top {
@@ -142,6 +162,7 @@ impl AnalyzeReport {
             longest_idle: longest_idle(trace, &analysis),
             ranks: analysis.ranks,
             steps: analysis.steps,
+            advice: None,
             warnings: warnings(trace),
             lost: trace.warnings().lost(),
         }

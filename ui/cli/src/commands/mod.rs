@@ -3,6 +3,7 @@
 pub mod advise;
 pub mod analyze;
 pub mod clocks;
+pub mod codesign;
 pub mod collectives;
 pub mod completions;
 pub mod convert;

@@ -12,6 +12,8 @@ use crate::text::{Align, Table};
 
 /// Findings in full without `--top`.
 pub const TOP: usize = 5;
+/// Findings in full at the end of `gapless analyze`.
+const IN_ANALYZE: usize = 3;
 /// Columns of the bar of a gain.
 const BAR: usize = 24;
 
@@ -48,6 +50,15 @@ fn sentence(advice: &Advice) -> String {
             ms(advice.mean_step_ns)
         ),
     }
+}
+
+/// The advice at the end of `gapless analyze`: the first findings in full.
+pub fn section(text: &mut String, advice: &Advice, places: &[Option<Place>], columns: usize) {
+    if let Some(refusal) = &advice.refusal {
+        heading(text, "What to do");
+        note(text, &format!("What fixes would bring cannot be told from this recording: {refusal}"), columns);
+    }
+    findings(text, advice, places, IN_ANALYZE, columns);
 }
 
 /// Ranked findings: the first `top` in full, all others in a line.

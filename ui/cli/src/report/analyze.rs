@@ -3,6 +3,7 @@
 use gapless_analysis::{HostParts, IdleCause, MeanPartition, Partition, RankAnalysis};
 use gapless_trace::Duration;
 
+use super::advise;
 use super::sentence::label_within;
 use super::totals::Totals;
 use super::{heading, tables, tracelens, warnings_summary, wrap};
@@ -54,6 +55,9 @@ pub fn render(report: &AnalyzeReport, args: &AnalyzeArgs, columns: usize) -> Str
         if let Some(tracelens) = &rank.tracelens {
             tracelens::render(&mut text, tracelens, top, columns);
         }
+    }
+    if let Some(advice) = report.advice.as_ref().filter(|_| wanted(Section::Advice)) {
+        advise::section(&mut text, &advice.advice, &advice.places, columns);
     }
     if wanted(Section::Warnings) {
         warnings_summary(&mut text, &report.warnings, columns);
