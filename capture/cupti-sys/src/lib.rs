@@ -22,6 +22,6 @@ pub use library::{
     BufferCompleted, BufferRequested, Cupti, CuptiError, DOMAIN_DRIVER, DOMAIN_RUNTIME, FLUSH_FORCED, Subscriber,
     THREAD_ID_SYSTEM, TimestampCallback,
 };
-pub use locate::{candidates, is_driver_loaded};
+pub use locate::{candidates, driver_version, is_driver_loaded};
 pub use record::Record;
 pub use result::CuptiResult;

@@ -345,9 +345,12 @@ impl Cupti {
     }
 
     /// Records that were dropped since this was last asked.
-    pub fn dropped(&self, context: *mut c_void, stream: u32) -> usize {
+    ///
+    /// # Safety
+    /// `context` is the one of a completed buffer, or null.
+    pub unsafe fn dropped(&self, context: *mut c_void, stream: u32) -> usize {
         let mut dropped = 0;
-        // SAFETY: the context is the one of a completed buffer, or null.
+        // SAFETY: by this function's own contract; the place is writable.
         let result = unsafe { (self.functions.dropped_records)(context, stream, &mut dropped) };
         if result.is_success() { dropped } else { 0 }
     }

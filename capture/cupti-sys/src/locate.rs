@@ -36,7 +36,7 @@ pub(crate) fn cuda_major() -> u32 {
 }
 
 /// What `cuDriverGetVersion` says: 13050 for CUDA 13.5.
-pub(crate) fn driver_version() -> Option<u32> {
+pub fn driver_version() -> Option<u32> {
     let driver = loaded(c"libcuda.so.1")?;
     // SAFETY: the function of this name has this signature and may be called before `cuInit`.
     unsafe {
