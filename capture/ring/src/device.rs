@@ -186,7 +186,9 @@ fn slots_of<T: Slots, const N: usize>(value: T) -> [Record; N] {
     const { assert!(size_of::<T>() == N * size_of::<Record>()) };
     let mut slots = [Record::default(); N];
     // SAFETY: both are as long (asserted above), and any bytes are a valid record.
-    unsafe { std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), slots.as_mut_ptr().cast(), size_of::<T>()) };
+    unsafe {
+        std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), slots.as_mut_ptr().cast(), size_of::<T>())
+    };
     slots
 }
 

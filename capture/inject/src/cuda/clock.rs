@@ -12,6 +12,9 @@ use gapless_ring::writer;
 const TRIES: usize = 100;
 /// Between the first two readings.
 const FIRST_SPAN: std::time::Duration = std::time::Duration::from_millis(100);
+/// How far the first time may lie outside of the time since CUPTI was set up and still be in ticks: some seconds. Another
+/// clock is off by years.
+const MARGIN_TICKS: u64 = 1 << 35;
 /// After this a further reading is due, in ns of CUPTI's clock.
 const SPAN_NS: u64 = 1_000_000_000;
 
@@ -65,7 +68,8 @@ impl Clock {
     /// Decides how to read times, now that the first one came; says so in the recording.
     pub fn settle(&mut self, first: u64, cupti: &Cupti) {
         let Clock::Unknown(from, has_own_clock) = *self else { return };
-        if has_own_clock && (from..=writer::ticks()).contains(&first) {
+        let is_near = from.saturating_sub(MARGIN_TICKS) <= first && first <= writer::ticks() + MARGIN_TICKS;
+        if has_own_clock && is_near {
             *self = Clock::Own;
             super::fact("cuda.clock", "the recording's own, read by CUPTI; times of devices as CUPTI converts them");
             super::fact("cuda.clock_error_ticks", "0");

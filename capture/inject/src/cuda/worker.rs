@@ -132,6 +132,12 @@ impl Worker {
             if IS_ENDING.load(Ordering::Acquire) {
                 self.cupti.flush(FLUSH_FORCED);
                 self.drain();
+                // What was dropped since the last buffer came has no buffer that could tell it.
+                // SAFETY: null stands for all contexts.
+                let dropped = unsafe { self.cupti.dropped(std::ptr::null_mut(), 0) };
+                writer::with_even_if_off(|thread| {
+                    Ring { thread, has_given_up: &mut self.has_given_up }.dropped(dropped);
+                });
                 self.say_counts();
                 return;
             }
@@ -182,26 +188,10 @@ impl Worker {
             };
             writer::with_even_if_off(|thread| {
                 let mut ring = Ring { thread, has_given_up: &mut self.has_given_up };
-                if completed.dropped > 0 {
-                    ring.put(
-                        Record {
-                            kind: Kind::Device as u8,
-                            class: DeviceKind::Dropped as u8,
-                            payload: completed.dropped as u64,
-                            ..Record::default()
-                        },
-                        &[],
-                    );
-                }
+                ring.dropped(completed.dropped);
                 // SAFETY: as above.
                 unsafe {
-                    self.decoder.buffer(
-                        self.cupti,
-                        completed.buffer,
-                        completed.valid_bytes,
-                        &is_wanted,
-                        &mut ring,
-                    );
+                    self.decoder.buffer(self.cupti, completed.buffer, completed.valid_bytes, &is_wanted, &mut ring);
                 }
             });
             buffers::give_back(completed.buffer);
@@ -224,6 +214,14 @@ struct Ring<'a> {
 }
 
 impl Ring<'_> {
+    /// Says that CUPTI dropped records.
+    fn dropped(&mut self, count: usize) {
+        if count > 0 {
+            let (kind, class) = (Kind::Device as u8, DeviceKind::Dropped as u8);
+            self.put(Record { kind, class, payload: count as u64, ..Record::default() }, &[]);
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn wait(&mut self, slots: u64) {
