@@ -1,7 +1,7 @@
 //! What runs inside a recorded job, in one image that all injection variables name.
 //!
 //! Each source of events has a file or folder of its own: [`api`] is the C interface for the Python hook and for
-//! whoever links nothing, [`nvtx`] and [`itt`] answer the two annotation interfaces. `mpi` and `gloo` stand in front of
+//! whoever links nothing, [`nvtx`] and [`itt`] answer the two annotation interfaces, [`cuda`] the CUDA driver. `mpi` and `gloo` stand in front of
 //! communication libraries where the image is preloaded. All write into the calling thread's ring
 //! ([`gapless_ring::writer`]).
 //!
@@ -15,6 +15,7 @@
 
 pub mod api;
 mod classify;
+pub mod cuda;
 mod gloo;
 pub mod itt;
 mod mpi;

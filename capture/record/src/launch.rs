@@ -31,6 +31,8 @@ pub struct LaunchOptions {
     pub nvtx: bool,
     /// Record ITT tasks: PyTorch's operators, oneDNN's primitives.
     pub itt: bool,
+    /// Record GPU work: kernels, copies, waits, and the calls of CUDA.
+    pub cuda: bool,
     /// Preload the library, for MPI and gloo calls.
     pub preload: bool,
     /// Most bytes of the rings of a process, in MiB.
@@ -294,6 +296,7 @@ fn environment(
     for (is_wanted, name, what) in [
         (options.nvtx, "NVTX_INJECTION64_PATH", "NVTX ranges"),
         (options.itt, "INTEL_LIBITTNOTIFY64", "operators (ITT)"),
+        (options.cuda, "CUDA_INJECTION64_PATH", "GPU work"),
     ] {
         if !is_wanted {
             continue;
@@ -428,6 +431,7 @@ mod tests {
             python: Some(String::new()),
             nvtx: true,
             itt: true,
+            cuda: true,
             preload: true,
             ring_mib: None,
             delay: None,
@@ -454,6 +458,7 @@ mod tests {
         assert_eq!(get("LD_PRELOAD").as_deref(), Some("/g/lib.so:/a.so"));
         assert_eq!(get("PYTHONPATH").as_deref(), Some("/h/python:src"));
         assert_eq!(get("INTEL_LIBITTNOTIFY64").as_deref(), Some("/g/lib.so"));
+        assert_eq!(get("CUDA_INJECTION64_PATH").as_deref(), Some("/g/lib.so"));
         assert_eq!(get("NVTX_INJECTION64_PATH"), None);
         assert!(matches!(notices.as_slice(), [notice] if notice.contains("/other.so")));
     }

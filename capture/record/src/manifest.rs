@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::encode::DeviceCounts;
 use crate::folder;
 
 /// Name of the file in a recording's folder.
@@ -107,6 +108,8 @@ pub struct Process {
     pub interleaved: u64,
     /// Payloads that are in the trace as hexadecimal digits, because nothing describes them or they are damaged.
     pub undecoded_payloads: u64,
+    /// What was written and lost of its devices.
+    pub devices: DeviceCounts,
     /// Bytes of its trace.
     pub bytes: u64,
     /// What was lost.
@@ -133,6 +136,8 @@ pub struct Lost {
     pub facts: u64,
     /// Records that were damaged or of a newer kind.
     pub unknown: u64,
+    /// Records of devices that the device's library dropped, or that have no time.
+    pub of_devices: u64,
     /// Bytes of trace that the disk or the budget did not take.
     pub bytes_not_written: u64,
 }
@@ -140,7 +145,7 @@ pub struct Lost {
 impl Lost {
     /// Events that are missing.
     pub fn events(&self) -> u64 {
-        self.ring_full + self.no_ring + self.unknown
+        self.ring_full + self.no_ring + self.unknown + self.of_devices
     }
 }
 

@@ -176,6 +176,21 @@ impl ProcessRecording {
         }
     }
 
+    /// Whether the process holds records of devices that are not in its rings yet, and can be asked for them.
+    pub fn has_device_source(&self) -> bool {
+        !self.is_done && self.reader.header().sources.load(Ordering::Relaxed) & SOURCE_CUPTI != 0
+    }
+
+    /// Asks the process for what device libraries still hold.
+    pub fn ask_for_flush(&self) {
+        self.reader.ask_for_flush();
+    }
+
+    /// Whether it has not answered yet.
+    pub fn is_flushing(&self) -> bool {
+        self.reader.is_flushing() && procfs::is_running(self.entry.pid, self.start_time)
+    }
+
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.entry.pid
@@ -321,10 +336,13 @@ impl ProcessRecording {
         lost.ends_without_begin = counts.ends_without_begin;
         lost.unknown = counts.unknown;
         lost.facts = counts.facts_without_event;
+        let devices = self.encoder.device_counts();
+        lost.of_devices = devices.dropped + devices.without_time + devices.unknown;
         lost.no_ring = load(&header.dropped_without_ring);
         lost.names = load(&header.names_lost);
         lost.names_cut = load(&header.names_cut);
-        self.entry.events = counts.events;
+        self.entry.events = counts.events + devices.events();
+        self.entry.devices = devices;
         self.entry.interleaved = counts.interleaved;
         self.entry.undecoded_payloads = counts.undecoded;
         self.entry.threads = self.encoder.thread_count() as u64;

@@ -38,6 +38,8 @@ const LEAST_FREE_BYTES: u64 = 1 << 30;
 const LOOK: Duration = Duration::from_millis(20);
 /// How often the manifest is written.
 const MANIFEST: Duration = Duration::from_secs(2);
+/// How long a process may take to hand over what device libraries hold.
+const FLUSH: Duration = Duration::from_millis(500);
 /// How often the free space of the disk is asked for.
 const SPACE: Duration = Duration::from_secs(1);
 
@@ -312,6 +314,25 @@ impl Session {
         }
     }
 
+    /// Has processes hand over what device libraries still hold, and reads it. Waits for them, but not for ever.
+    fn flush_devices(&mut self) {
+        let asked: Vec<usize> = (0..self.processes.len())
+            .filter(|&place| self.processes.get(place).is_some_and(|process| process.has_device_source()))
+            .collect();
+        for process in asked.iter().filter_map(|&place| self.processes.get(place)) {
+            process.ask_for_flush();
+        }
+        let until = Instant::now() + FLUSH;
+        for &place in &asked {
+            let Some(process) = self.processes.get_mut(place) else { continue };
+            // Rings must be read meanwhile: what comes may be more than they hold.
+            while process.is_flushing() && Instant::now() < until {
+                process.drain(&mut self.disk_bytes_left);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
     /// Switches recording on or off in all processes, and those that come.
     pub fn set_recording(&mut self, on: bool) {
         self.is_recording = on;
@@ -326,6 +347,7 @@ impl Session {
     /// A file cannot be written.
     pub fn dump(&mut self, seconds: Option<f64>) -> io::Result<Vec<PathBuf>> {
         self.dumps += 1;
+        self.flush_devices();
         let label = format!("dump{}", self.dumps);
         let mut paths = Vec::new();
         for process in &mut self.processes {
@@ -371,6 +393,7 @@ impl Session {
         let still_running = self.running().count();
         if still_running > 0 {
             // Who outlives the job goes on unrecorded.
+            self.flush_devices();
             self.set_recording(false);
         }
         for process in self.processes.iter_mut().filter(|process| !process.is_done) {

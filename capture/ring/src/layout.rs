@@ -103,6 +103,9 @@ pub const CONTROL_ON: u32 = 1;
 /// A full ring overwrites its oldest records instead of dropping new ones.
 pub const CONTROL_OVERWRITE: u32 = 2;
 
+/// What lies in buffers of CUPTI is to be handed over now; the process takes the bit away when that is done.
+pub const CONTROL_FLUSH: u32 = 4;
+
 /// NVTX was initialised.
 pub const SOURCE_NVTX: u32 = 1;
 /// ITT was initialised.
@@ -192,6 +195,10 @@ pub enum Kind {
     CommPush = 12,
     /// A call that was started earlier is complete; `payload` is the number of its request.
     CommDone = 13,
+    /// What a device did, or a call that made it do so, told later than it was: `class` is a
+    /// [`DeviceKind`](crate::device::DeviceKind), `payload` when it began in ticks; what more is known lies in the extra
+    /// slots.
+    Device = 14,
 }
 
 impl Kind {
@@ -211,6 +218,7 @@ impl Kind {
             11 => Kind::Info,
             12 => Kind::CommPush,
             13 => Kind::CommDone,
+            14 => Kind::Device,
             _ => return None,
         })
     }
@@ -238,6 +246,12 @@ pub enum Class {
     Step = 7,
     /// A communication call.
     Communication = 8,
+    /// A call of a device's runtime.
+    RuntimeCall = 9,
+    /// A call of a device's driver.
+    DriverCall = 10,
+    /// Time that recording or loading code takes.
+    Overhead = 11,
 }
 
 impl Class {
@@ -252,6 +266,9 @@ impl Class {
             6 => Class::PythonFunction,
             7 => Class::Step,
             8 => Class::Communication,
+            9 => Class::RuntimeCall,
+            10 => Class::DriverCall,
+            11 => Class::Overhead,
             _ => Class::Annotation,
         }
     }

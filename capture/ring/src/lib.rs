@@ -16,6 +16,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod device;
 pub mod facts;
 pub mod layout;
 pub mod names;

@@ -244,6 +244,16 @@ impl SegmentReader {
         before & CONTROL_ON != 0
     }
 
+    /// Asks the process to put into its rings what device libraries still hold.
+    pub fn ask_for_flush(&self) {
+        self.header().control.fetch_or(CONTROL_FLUSH, Ordering::Relaxed);
+    }
+
+    /// Whether the process has not yet done so.
+    pub fn is_flushing(&self) -> bool {
+        self.header().control.load(Ordering::Acquire) & CONTROL_FLUSH != 0
+    }
+
     /// The string with this number; `None` for 0 and for numbers that no string has.
     pub fn string(&self, id: u32) -> Option<String> {
         SegmentStrings(Arc::clone(&self.base)).get(id)

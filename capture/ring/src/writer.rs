@@ -89,6 +89,11 @@ pub fn is_active() -> bool {
     })
 }
 
+/// Whether this process has a segment, whether or not recording is on. Makes it on the first call.
+pub fn is_recorded() -> bool {
+    process().is_some()
+}
+
 /// The time now in the segment's ticks, or 0 where nothing is recorded.
 pub fn ticks() -> u64 {
     process().map_or(0, |process| process.clock.ticks())
@@ -99,6 +104,23 @@ pub fn note_source(bit: u32) {
     if let Some(process) = process() {
         // SAFETY: as in `is_active`.
         unsafe { process.header.as_ref() }.sources.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+/// Whether the recorder asks for what device libraries still hold.
+pub fn is_flush_asked() -> bool {
+    process::is_made()
+        && process().is_some_and(|process| {
+            // SAFETY: as in `is_active`.
+            unsafe { process.header.as_ref() }.control.load(Ordering::Relaxed) & CONTROL_FLUSH != 0
+        })
+}
+
+/// Says that what was asked for is in the rings.
+pub fn flush_done() {
+    if let Some(process) = process() {
+        // SAFETY: as in `is_active`. Whoever sees the bit gone sees the records.
+        unsafe { process.header.as_ref() }.control.fetch_and(!CONTROL_FLUSH, Ordering::Release);
     }
 }
 
@@ -472,6 +494,17 @@ impl Thread {
         let used = kept.len().div_ceil(size_of::<Record>());
         let record = Record { payload: kept.len() as u64, ..record };
         self.put(record, slots.get(..used).unwrap_or_default())
+    }
+
+    /// Whether so many slots can be written now, in a larger ring if need be: for a thread that can wait for the reader.
+    #[inline(always)]
+    pub fn can_take(&mut self, slots: u64) -> bool {
+        self.has_room(slots + self.open)
+    }
+
+    /// Counts records that were not written.
+    pub fn note_dropped(&mut self, records: u64) {
+        self.drop_many(records);
     }
 
     #[inline(always)]

@@ -7,9 +7,11 @@
 //! - `process.rs` is a process, `thread.rs` one of its threads, `sequence.rs` the packets of that thread.
 //! - `open.rs` holds the ranges that are open on a thread, `lanes.rs` those that may end on any thread.
 //! - `schema.rs` and `payload.rs` make named values of NVTX's payloads, `annotation.rs` are arguments.
+//! - `device/` is what devices did, told later by a thread of the image.
 //! - `state.rs` is what a recording needs that is taken up again.
 
 mod annotation;
+mod device;
 mod event;
 mod lanes;
 mod open;
@@ -22,6 +24,7 @@ mod state;
 mod thread;
 
 pub use annotation::{Annotation, Key, Value};
+pub use device::DeviceCounts;
 pub use process::{ProcessEncoder, ProcessHeader, Strings, write_header};
 pub use samples::{FrameKey, SampleEncoder};
 pub use state::{ENDED, HELD, LANE, OPEN, OpenRun, Resumed, SCHEMA, STATE_FIELD};

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use gapless_ring::ThreadInstance;
-use gapless_ring::layout::Record;
+use gapless_ring::layout::{Kind, Record};
 use perfetto_proto::field::{packet, trace, track_event};
 use perfetto_proto::wire::Writer;
 use rustc_hash::FxHashMap;
 
+use super::device::{DeviceCounts, DeviceEncoder, Surroundings};
 use super::event::Event;
 use super::lanes::{End, Lanes};
 use super::schema::Schemas;
@@ -50,11 +51,14 @@ pub struct ProcessHeader {
 pub struct ProcessEncoder {
     pid: u32,
     start_time: u64,
-    first_sequence: u64,
+    next_sequence: u64,
     threads: FxHashMap<ThreadInstance, ThreadEncoder>,
     /// In the order in which they were first seen.
     order: Vec<ThreadInstance>,
     lanes: Lanes,
+    device: DeviceEncoder,
+    /// Records that the ring of the thread that tells of devices dropped.
+    device_lost: u64,
     declared: FxHashMap<u64, ()>,
     facts: Vec<(String, String)>,
     schemas: Schemas,
@@ -83,10 +87,12 @@ impl ProcessEncoder {
         ProcessEncoder {
             pid,
             start_time,
-            first_sequence: first_sequence.max(HEADER_SEQUENCE + 1),
+            next_sequence: first_sequence.max(HEADER_SEQUENCE + 1),
             threads: FxHashMap::default(),
             order: Vec::new(),
             lanes: Lanes::default(),
+            device: DeviceEncoder::default(),
+            device_lost: 0,
             declared: FxHashMap::default(),
             facts: Vec::new(),
             schemas: Schemas::default(),
@@ -183,11 +189,22 @@ impl ProcessEncoder {
         strings: &dyn Strings,
         out: &mut Writer,
     ) {
-        let next = self.first_sequence + self.order.len() as u64;
+        // The thread of the image that tells of devices tells nothing else, but facts of the process.
+        let is_of_device = |record: &Record| record.kind == Kind::Device as u8;
+        let is_fact = |record: &Record| record.kind == Kind::Info as u8;
+        if slots.first().is_some_and(|first| is_of_device(first) || is_fact(first)) {
+            let (of_device, facts, rest) = split(slots, is_of_device, is_fact);
+            if rest.is_empty() {
+                self.device_slots(instance, &of_device, &facts, lost, clock, strings, out);
+                return;
+            }
+        }
         let thread = match self.threads.entry(instance) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 self.order.push(instance);
+                let next = self.next_sequence;
+                self.next_sequence += 1;
                 let given = self.names.remove(&instance.tid);
                 let name = given.as_deref().unwrap_or(name);
                 let thread = entry.insert(ThreadEncoder::new(next, self.pid, self.start_time, instance, name));
@@ -227,6 +244,68 @@ impl ProcessEncoder {
         }
     }
 
+    /// Writes what a thread of the image tells of devices, and facts of the process that come with it.
+    fn device_slots(
+        &mut self,
+        instance: ThreadInstance,
+        of_device: &[Record],
+        facts: &[Record],
+        lost: u64,
+        clock: &ClockMap,
+        strings: &dyn Strings,
+        out: &mut Writer,
+    ) {
+        self.device_lost += lost;
+        let mut rest = facts;
+        while let Some((record, after)) = rest.split_first() {
+            let extra = after.get(..record.extra as usize).unwrap_or(after);
+            rest = after.get(record.extra as usize..).unwrap_or_default();
+            self.fact(record, extra, strings, out);
+        }
+        if !of_device.is_empty() {
+            self.with_device(clock, strings, |device, around| device.encode(around, out, instance, of_device));
+        }
+    }
+
+    /// A fact of the process, from a thread that may have no track.
+    fn fact(&mut self, record: &Record, extra: &[Record], strings: &dyn Strings, out: &mut Writer) {
+        let Some(key) = strings.get(record.name) else { return };
+        let value = gapless_ring::reader::extra_bytes(extra, record.payload);
+        if Schemas::is_key(&key) {
+            super::thread::tell_schema(&mut self.schemas, record.domain, &key, value, out);
+            return;
+        }
+        let text = String::from_utf8_lossy(value).into_owned();
+        if key == "cuda.device" {
+            self.device.tell_device(&text, out);
+        } else if key.starts_with("cuda.") {
+            write_attributes(&[(format!("gapless.{key}"), text.clone())], out);
+        }
+        self.facts.push((key, text));
+    }
+
+    fn with_device(
+        &mut self,
+        clock: &ClockMap,
+        strings: &dyn Strings,
+        act: impl FnOnce(&mut DeviceEncoder, &mut Surroundings<'_>),
+    ) {
+        let mut around = Surroundings {
+            strings,
+            clock,
+            pid: self.pid,
+            start_time: self.start_time,
+            next_sequence: &mut self.next_sequence,
+            declared: &mut self.declared,
+        };
+        act(&mut self.device, &mut around);
+    }
+
+    /// What was written of devices.
+    pub fn device_counts(&self) -> DeviceCounts {
+        self.device.counts()
+    }
+
     /// Says how far the rings are read, for each ring its serial and position, and what is open or held back there.
     pub fn positions(&mut self, positions: &[(u64, u64)], out: &mut Writer) {
         out.message(trace::PACKET, |out| {
@@ -243,6 +322,7 @@ impl ProcessEncoder {
                 }
             }
             state::write_lanes(&mut self.lanes, out);
+            self.device.write_state(out);
         });
     }
 
@@ -283,12 +363,14 @@ impl ProcessEncoder {
     pub fn finish(&mut self, clock: &ClockMap, strings: &dyn Strings, out: &mut Writer) {
         self.take_up(clock, strings, out);
         self.each(clock, strings, |thread, shared| thread.finish(shared, out));
+        self.with_device(clock, strings, |device, around| device.finish(around, out));
     }
 
     /// Makes what follows readable without what came before. What is open then is in `opening` only: a file that begins
     /// here takes both, one that began before has the begins already.
     pub fn restart(&mut self, strings: &dyn Strings, opening: &mut Writer) {
         self.declared.clear();
+        self.device.restart(opening);
         for instance in &self.order {
             if let Some(thread) = self.threads.get_mut(instance) {
                 thread.restart();
@@ -335,6 +417,7 @@ impl ProcessEncoder {
     /// What was written so far, all threads together.
     pub fn counts(&self) -> ThreadCounts {
         let mut sum = ThreadCounts { ends_without_begin: self.lanes.unmatched(), ..ThreadCounts::default() };
+        sum.lost += self.device_lost;
         for thread in self.threads.values() {
             sum.events += thread.counts.events;
             sum.ends_without_begin += thread.counts.ends_without_begin;
@@ -379,6 +462,32 @@ pub fn write_header(attributes: &[(String, String)], clocks_ns: [u64; 3], out: &
             out.uint(2, 1);
         });
     });
+    write_attributes(attributes, out);
+}
+
+/// Slots of device records, of facts, and of all others, each with its extra slots.
+fn split(
+    slots: &[Record],
+    is_of_device: impl Fn(&Record) -> bool,
+    is_fact: impl Fn(&Record) -> bool,
+) -> (Vec<Record>, Vec<Record>, Vec<Record>) {
+    let mut parts = (Vec::with_capacity(slots.len()), Vec::new(), Vec::new());
+    let mut rest = slots;
+    while let Some(record) = rest.first() {
+        let (own, after) = rest.split_at((1 + record.extra as usize).min(rest.len()));
+        rest = after;
+        let part = match (is_of_device(record), is_fact(record)) {
+            (true, _) => &mut parts.0,
+            (false, true) => &mut parts.1,
+            (false, false) => &mut parts.2,
+        };
+        part.extend_from_slice(own);
+    }
+    parts
+}
+
+/// Writes facts of the recording by name.
+fn write_attributes(attributes: &[(String, String)], out: &mut Writer) {
     out.message(trace::PACKET, |out| {
         out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
         out.message(packet::TRACE_ATTRIBUTES, |out| {

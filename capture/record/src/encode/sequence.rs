@@ -9,13 +9,13 @@ use super::annotation::{Annotation, Key, Value};
 use super::process::Strings;
 
 /// Clock of a sequence that counts from one packet to the next (ids 64 to 127 belong to a sequence).
-const INCREMENTAL_CLOCK: u64 = 64;
+pub(super) const INCREMENTAL_CLOCK: u64 = 64;
 /// Unix time in Perfetto's numbering of clocks.
 pub(super) const REALTIME_CLOCK: u64 = 1;
 /// The sequence's state was cleared here.
-const STATE_CLEARED: u64 = 1;
+pub(super) const STATE_CLEARED: u64 = 1;
 /// The packet needs what was interned before it.
-const NEEDS_STATE: u64 = 2;
+pub(super) const NEEDS_STATE: u64 = 2;
 /// Types of a `TrackEvent`.
 pub(super) const SLICE_BEGIN: u64 = 1;
 pub(super) const SLICE_END: u64 = 2;
@@ -24,7 +24,7 @@ pub(super) const COUNTER: u64 = 4;
 
 /// Categories of the classes of records, in the order of their numbers. Kineto's names, so that every reader knows what
 /// they are.
-const CATEGORIES: [&str; 9] = [
+const CATEGORIES: [&str; 12] = [
     "user_annotation",
     "cpu_op",
     "cpu_op",
@@ -34,6 +34,9 @@ const CATEGORIES: [&str; 9] = [
     "python_function",
     "user_annotation",
     "collective_comm",
+    "cuda_runtime",
+    "cuda_driver",
+    "overhead",
 ];
 
 /// The category of a class.
@@ -122,22 +125,7 @@ impl Sequence {
     /// Sets the clock of the sequence.
     pub fn set_clock(&mut self, out: &mut Writer, time_ns: i64) {
         self.clock_ns = time_ns;
-        let ns = time_ns.max(0) as u64;
-        out.message(trace::PACKET, |out| {
-            out.uint(packet::SEQUENCE_ID, self.id);
-            out.message(packet::CLOCK_SNAPSHOT, |out| {
-                out.message(1, |out| {
-                    out.uint(1, REALTIME_CLOCK);
-                    out.uint(2, ns);
-                });
-                out.message(1, |out| {
-                    out.uint(1, INCREMENTAL_CLOCK);
-                    out.uint(2, ns);
-                    out.bool(3, true);
-                });
-                out.uint(2, REALTIME_CLOCK);
-            });
-        });
+        write_clock(out, self.id, time_ns);
     }
 
     /// Writes an event. `is_later` says that others of the sequence that come after it may be earlier: its time then
@@ -247,6 +235,26 @@ impl Sequence {
         }
         iid
     }
+}
+
+/// Sets the incremental clock of the sequence `id`.
+pub(super) fn write_clock(out: &mut Writer, id: u64, time_ns: i64) {
+    let ns = time_ns.max(0) as u64;
+    out.message(trace::PACKET, |out| {
+        out.uint(packet::SEQUENCE_ID, id);
+        out.message(packet::CLOCK_SNAPSHOT, |out| {
+            out.message(1, |out| {
+                out.uint(1, REALTIME_CLOCK);
+                out.uint(2, ns);
+            });
+            out.message(1, |out| {
+                out.uint(1, INCREMENTAL_CLOCK);
+                out.uint(2, ns);
+                out.bool(3, true);
+            });
+            out.uint(2, REALTIME_CLOCK);
+        });
+    });
 }
 
 /// Writes the begin of a range with all that it says written out, on a clock and a sequence (`id`) that need nothing

@@ -305,16 +305,7 @@ impl ThreadEncoder {
         let value = extra_bytes(extra, record.payload);
         if !Schemas::is_key(&key) {
             shared.facts.push((key, String::from_utf8_lossy(value).into_owned()));
-        } else if shared.schemas.tell(record.domain, &key, value) {
-            out.message(trace::PACKET, |out| {
-                out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
-                state::write(SCHEMA, out, |out| {
-                    out.uint(1, u64::from(record.domain));
-                    out.string(2, &key);
-                    out.bytes(3, value);
-                });
-            });
-        } else {
+        } else if !tell_schema(shared.schemas, record.domain, &key, value, out) {
             self.counts.unknown += 1;
         }
     }
@@ -639,6 +630,22 @@ impl ThreadEncoder {
             declare(self.sequence.id(), out, uuid, parent, name, is_counter);
         }
     }
+}
+
+/// Takes what describes payloads, and writes it for recovery. False where it is damaged.
+pub(super) fn tell_schema(schemas: &mut Schemas, domain: u32, key: &str, value: &[u8], out: &mut Writer) -> bool {
+    if !schemas.tell(domain, key, value) {
+        return false;
+    }
+    out.message(trace::PACKET, |out| {
+        out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
+        state::write(SCHEMA, out, |out| {
+            out.uint(1, u64::from(domain));
+            out.string(2, key);
+            out.bytes(3, value);
+        });
+    });
+    true
 }
 
 /// Name of the track of steps.

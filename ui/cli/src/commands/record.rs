@@ -69,6 +69,7 @@ fn launch_options(args: &RecordArgs) -> anyhow::Result<LaunchOptions> {
         python: (!args.no_python).then(String::new),
         nvtx: !args.no_nvtx,
         itt: !args.no_operators,
+        cuda: !args.no_cuda,
         preload: args.preload.is_on(&args.command),
         ring_mib: args.ring_memory,
         delay: args.delay.map(seconds),

@@ -7,7 +7,7 @@ use super::args::Scope;
 use super::clocks::FARTHEST_NS;
 use super::record::{Record, Slot};
 use super::resolve::{Home, NO_ID, Resolver};
-use crate::kineto::track_kind;
+use crate::kineto::{kind_of_category, track_kind};
 use crate::protobuf::{Field, Fields};
 
 /// How an event and a piece of queue work belong together.
@@ -69,8 +69,13 @@ fn last_digits(name: &str) -> Option<i64> {
     name.get(digits_from..).filter(|digits| !digits.is_empty())?.parse().ok()
 }
 
-/// What work is, by the name of its stage and its own.
+/// What work is, by the name of its stage and its own. A stage may have the name of one of Kineto's categories.
 pub(super) fn kind_of_stage(stage: &str, name: &str) -> EventKind {
+    if let kind @ (EventKind::Kernel | EventKind::Memcpy | EventKind::Memset | EventKind::DeviceSync) =
+        kind_of_category(stage.as_bytes())
+    {
+        return kind;
+    }
     let stage = stage.to_ascii_lowercase();
     let name = name.to_ascii_lowercase();
     let any = |text: &str, words: &[&str]| words.iter().any(|word| text.contains(word));

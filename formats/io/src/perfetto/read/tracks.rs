@@ -280,7 +280,11 @@ impl Tracks {
                 }
             }
             device.name = name.unwrap_or_default();
-            self.devices.push(device);
+            take_known(&mut device);
+            // A recording may describe a device anew.
+            if !self.devices.iter().any(|known| *known == device) {
+                self.devices.push(device);
+            }
         }
     }
 
@@ -467,6 +471,27 @@ impl Tracks {
             chunk.metas.extend(facts.sort_index.map(|index| RawMeta::ThreadSort(pid, tid, index)));
         }
     }
+}
+
+/// What the model has a place for, out of the properties that `gapless record` writes.
+fn take_known(device: &mut DeviceInfo) {
+    let mut take = |name: &str| {
+        let place = device.properties.iter().position(|(known, _)| known == name)?;
+        match device.properties.remove(place).1 {
+            ArgValue::Text(text) => text.parse::<u64>().ok(),
+            _ => None,
+        }
+    };
+    let narrow = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
+    let id = narrow(take("id"));
+    let memory_bytes = take("memory_bytes");
+    let multiprocessors = narrow(take("multiprocessors"));
+    let major = narrow(take("compute_capability_major"));
+    let minor = narrow(take("compute_capability_minor"));
+    device.id = id.unwrap_or(device.id);
+    device.memory_bytes = memory_bytes;
+    device.multiprocessors = multiprocessors;
+    device.compute_capability = major.zip(minor);
 }
 
 fn counter(message: &[u8]) -> CounterFacts {
