@@ -2,7 +2,7 @@
 //!
 //! Each source of events has a file or folder of its own: [`api`] is the C interface for the Python hook and for
 //! whoever links nothing, [`nvtx`] and [`itt`] answer the two annotation interfaces. `mpi` and `gloo` stand in front of
-//! communication libraries where the image is preloaded. All write into the calling thread's ring
+//! communication libraries where the image is preloaded; [`nccl`] is the plugin that NCCL asks for. All write into the calling thread's ring
 //! ([`gapless_ring::writer`]).
 //!
 //! - Nothing here prints, but one line where a source cannot work. Nothing blocks, nothing panics: a panic would not
@@ -18,6 +18,7 @@ mod classify;
 mod gloo;
 pub mod itt;
 mod mpi;
+pub mod nccl;
 pub mod nvtx;
 mod pin;
 mod symbols;

@@ -192,6 +192,8 @@ pub enum Kind {
     CommPush = 12,
     /// A call that was started earlier is complete; `payload` is the number of its request.
     CommDone = 13,
+    /// A communication that may end on another thread begins: as [`Kind::Start`], with a [`Comm`] in the extra slots.
+    CommStart = 16,
 }
 
 impl Kind {
@@ -211,6 +213,7 @@ impl Kind {
             11 => Kind::Info,
             12 => Kind::CommPush,
             13 => Kind::CommDone,
+            16 => Kind::CommStart,
             _ => return None,
         })
     }
@@ -317,7 +320,7 @@ pub const ABOUT_OPEN_RANGE: u32 = u32::MAX;
 /// In the flags of every record.
 pub const RECORD_MARK: u8 = 0xA5;
 
-/// What is known of a communication call, in the two slots after a [`Kind::CommPush`].
+/// What is known of a communication call, in the two slots after a [`Kind::CommPush`] or [`Kind::CommStart`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(32))]
 pub struct Comm {
