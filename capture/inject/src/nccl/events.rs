@@ -11,7 +11,7 @@ use gapless_ring::writer::{self, Thread};
 use super::communicators::{self, Communicator, Identity};
 use super::handle::{self, Handle};
 use super::layout::{ABSENT, Api, Coll, Descriptor, P2p, PARENT, RANK, fixed, numbers};
-use super::options::bit;
+use super::options::{bit, known};
 
 macro_rules! words {
     ($($name:ident $text:literal)*) => { $(static $name: Registered = Registered::fixed($text);)* };
@@ -116,7 +116,7 @@ struct Begin<'a, 'b> {
 pub(super) fn start(context: u64, descriptor: &Descriptor) -> u64 {
     writer::with(|thread| {
         let kind = descriptor.kind();
-        if !kind.is_power_of_two() || kind > 1 << bit::KERNEL_PHASE {
+        if !kind.is_power_of_two() || u64::from(known(descriptor.layout.version)) & kind == 0 {
             return None;
         }
         let bit = kind.trailing_zeros();

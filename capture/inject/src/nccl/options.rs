@@ -52,14 +52,18 @@ fn mask_of(version: usize, wanted: &str) -> c_int {
             _ => 0,
         };
     }
-    let known = match version {
+    (mask & known(version as u32)) as c_int
+}
+
+/// Events that a version has. RCCL gives bits that are free in its version a meaning of its own.
+pub(super) fn known(version: u32) -> u32 {
+    match version {
         ..=2 => 0x3f,
         3 | 4 => 0xff,
         5 => 0xfff,
         6 => 0x7fff,
         _ => 0xffff,
-    };
-    (mask & known) as c_int
+    }
 }
 
 #[cfg(test)]
