@@ -32,3 +32,10 @@ pub(crate) fn maybe_rank<S: Serializer>(id: &Option<RankId>, serializer: S) -> R
         None => serializer.serialize_none(),
     }
 }
+
+pub(crate) fn maybe_time<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.serialize_some(&at.nanos()),
+        None => serializer.serialize_none(),
+    }
+}

@@ -85,6 +85,8 @@ pub(crate) fn joints(
             Place::Device => 0,
             Place::Host => 1,
             Place::Log => 2,
+            // Hosts do not wait for one another when they hand over.
+            Place::Enqueued => continue,
         };
         found.push(Joint { class: place * 16 + kind as u32, seen });
     }

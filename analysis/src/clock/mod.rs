@@ -107,7 +107,7 @@ impl ClockAlignment {
         }
         let joints = joint::joints(trace, calls, matched, |rank, at, place| match place {
             Place::Device => this.ranks.get(rank.index()).map_or(at, |clock| clock.device.corrected(at)),
-            Place::Host | Place::Log => at,
+            Place::Host | Place::Log | Place::Enqueued => at,
         });
         this.align(&joints, joint::grain_ns(&joints));
         this

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::collectives::{CollectiveKind, args_around, element_bytes};
 use crate::host::HostTree;
 use crate::match_collectives::host_call::host_calls;
+use crate::match_collectives::nccl::{Launched, Plugin};
 
 /// Names with which ranges of CPU backends begin.
 const HOST_RANGES: [&str; 4] = ["gloo:", "mpi:", "ucc:", "MPI_"];
@@ -28,6 +29,8 @@ pub(crate) enum Place {
     Host,
     /// An entry of a log.
     Log,
+    /// A range in which a host hands it to the device; when it ran is not known.
+    Enqueued,
 }
 
 /// Which communicator a call belongs to, in words that all of its ranks share.
@@ -64,6 +67,10 @@ pub(crate) struct Call {
     pub bytes_told: Option<u64>,
     /// Ranks that a point-to-point call sends from and to.
     pub peers: Option<(u32, u32)>,
+    /// When the host asked for it, where the trace says so.
+    pub enqueued_ns: Option<i64>,
+    /// Whether `seq` counts calls of this kind only.
+    pub is_seq_of_kind: bool,
 }
 
 /// The calls of all ranks.
@@ -148,6 +155,8 @@ pub(super) fn call_of(trace: &Trace, rank: RankId, event: EventId, args: Option<
         element_bytes: args.and_then(|args| element_bytes(trace.text(args.dtype))),
         bytes_told: None,
         peers: None,
+        enqueued_ns: None,
+        is_seq_of_kind: false,
     }
 }
 
@@ -193,6 +202,9 @@ fn device_calls(trace: &Trace, rank: RankId, names: &RangeNames) -> Vec<(GroupKe
     let streams: Vec<&Track> =
         trace.tracks_of(rank).map(|(_, track)| track).filter(|track| track.kind == TrackKind::Stream).collect();
     let mut found = Vec::new();
+    let all = streams.iter().flat_map(|track| track.event_ids().filter(is_call));
+    let launched = |kernel| Some(Launched { launch: trace.launches().launch_of(kernel)?, kernel });
+    let plugin = Plugin::of_rank(trace, rank, &all.filter_map(launched).collect::<Vec<_>>());
     // What costs a pass over all events of the rank is made when the first kernel asks for it.
     let mut host: Option<HostTree> = None;
     let mut launch_ranges: Option<FxHashMap<TrackId, Vec<Range>>> = None;
@@ -213,12 +225,15 @@ fn device_calls(trace: &Trace, rank: RankId, names: &RangeNames) -> Vec<(GroupKe
                     add_range(trace, &mut call, range);
                 }
             }
+            let told = if args.is_none() { plugin.describe(event, &mut call) } else { None };
             let source = args.map_or(event, |args| args.event);
             let group = args.map(|args| args.group).unwrap_or_default();
             if call.kind == CollectiveKind::SendReceive && args.is_some() {
                 call.peers = peers(&arguments(trace, source));
             }
-            let key = if group == StrId::EMPTY {
+            let key = if let Some(told) = told {
+                told
+            } else if group == StrId::EMPTY {
                 GroupKey {
                     place: Place::Device,
                     name: format!("stream {}", trace.raw_id_text(track.tid)),
@@ -233,6 +248,8 @@ fn device_calls(trace: &Trace, rank: RankId, names: &RangeNames) -> Vec<(GroupKe
             found.push((key, call));
         }
     }
+    let has_kernels = !found.is_empty();
+    found.extend(plugin.alone(has_kernels));
     found
 }
 

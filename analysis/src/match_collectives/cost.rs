@@ -63,6 +63,8 @@ pub struct CollectiveCost {
     pub kind: CollectiveKind,
     /// Ranks in the group, where known.
     pub ranks: Option<u32>,
+    /// Whether the recording tells only of the hand-over to devices: then no transfer is known, and all are 0.
+    pub enqueued_only: bool,
     /// Whether the transfers are estimates, because no second rank shows the calls.
     pub is_estimated: bool,
     /// Instances.
@@ -122,6 +124,7 @@ fn cost(
         communicator,
         kind,
         ranks,
+        enqueued_only: all.iter().all(|(instance, _)| instance.enqueued_only),
         is_estimated,
         count: all.len() as u64,
         wait_sum_ns: sum(&mut all.iter().filter(|(i, _)| !i.edge).map(|(_, timing)| timing.wait_sum_ns)),

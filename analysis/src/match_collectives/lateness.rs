@@ -79,7 +79,11 @@ pub fn lateness(
 ) -> Vec<RankLateness> {
     let counts = |instance: &CollectiveInstance| {
         let kind = instance.kind;
-        !instance.edge && instance.members.len() > 1 && waits_for_all(kind) && kind != CollectiveKind::SendReceive
+        !instance.edge
+            && !instance.enqueued_only
+            && instance.members.len() > 1
+            && waits_for_all(kind)
+            && kind != CollectiveKind::SendReceive
     };
     let used: Vec<(&CollectiveInstance, &CollectiveTiming)> =
         instances.iter().zip(timings).filter(|(instance, _)| counts(instance)).collect();
@@ -290,6 +294,7 @@ mod tests {
     #[test]
     fn lateness_is_against_the_median_of_the_others() {
         let member = |(rank, start): (u32, i64)| Member {
+            enqueued: None,
             rank: RankId(rank),
             event: gapless_trace::EventId(rank),
             start: gapless_trace::Timestamp(start),

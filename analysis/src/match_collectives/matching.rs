@@ -50,11 +50,12 @@ pub(crate) fn matched(all: &Calls) -> Vec<Matched> {
     found
 }
 
-/// What a sequence number counts: collectives of a group, or exchanges of a pair of ranks.
-type Counted = (bool, Option<(u32, u32)>);
+/// What a sequence number counts: collectives of a group, of one kind where each kind has numbers of its own, or
+/// exchanges of a pair of ranks.
+type Counted = (bool, Option<(u32, u32)>, Option<CollectiveKind>);
 
 fn counted(call: &Call) -> Counted {
-    (call.kind == CollectiveKind::SendReceive, call.peers)
+    (call.kind == CollectiveKind::SendReceive, call.peers, call.is_seq_of_kind.then_some(call.kind))
 }
 
 fn match_group(all: &Calls, group: u32, list: &[usize], found: &mut Vec<Matched>) {
@@ -72,7 +73,7 @@ fn match_group(all: &Calls, group: u32, list: &[usize], found: &mut Vec<Matched>
                 *turn += 1;
             }
             None => {
-                let kind = if call.peers.is_some() { counted(call) } else { (false, None) };
+                let kind = if call.peers.is_some() { counted(call) } else { (false, None, None) };
                 ordered.entry(kind).or_default().entry(call.rank.0).or_default().push(place);
             }
         }

@@ -5,6 +5,7 @@ mod cost;
 mod host_call;
 mod lateness;
 pub(crate) mod matching;
+mod nccl;
 mod report;
 mod timing;
 
@@ -32,6 +33,9 @@ pub struct Member {
     /// Its kernel, or its range on a thread of a CPU backend.
     #[serde(serialize_with = "crate::ids::event")]
     pub event: EventId,
+    /// When its host asked for it, on the common clock; `None` where the trace does not say.
+    #[serde(rename = "enqueued_ns", serialize_with = "crate::ids::maybe_time")]
+    pub enqueued: Option<Timestamp>,
     /// When it arrived, on the common clock.
     #[serde(rename = "start_ns", serialize_with = "crate::ids::time")]
     pub start: Timestamp,
@@ -68,6 +72,9 @@ pub struct CollectiveInstance {
     pub edge: bool,
     /// Whether it ran on devices, not on threads of a CPU backend.
     pub on_device: bool,
+    /// Whether the recording tells only when hosts handed it to their devices. Then `start` and `end` of its members are
+    /// those of the hand-over, and say nothing about transfer or waits.
+    pub enqueued_only: bool,
     /// How its members were found.
     pub matched_by: MatchedBy,
 }
@@ -125,7 +132,9 @@ pub(crate) fn instances(
         let member = |call: &&call::Call| {
             let span =
                 clocks.span_on(call.rank, Span::new(Timestamp(call.start_ns), Timestamp(call.end_ns)), on_device);
-            Member { rank: call.rank, event: call.event, start: span.start, end: span.end }
+            // Host's clock, also for what then ran on the device.
+            let enqueued = call.enqueued_ns.map(|at| clocks.to_common(call.rank, Timestamp(at)));
+            Member { rank: call.rank, event: call.event, enqueued, start: span.start, end: span.end }
         };
         let (communicator, number) = parts.get(&(entry.group, entry.part)).copied().unwrap_or_default();
         found.push(CollectiveInstance {
@@ -140,6 +149,7 @@ pub(crate) fn instances(
             size,
             edge: false,
             on_device,
+            enqueued_only: key.place == Place::Enqueued,
             matched_by: entry.by,
         });
     }

@@ -64,6 +64,7 @@ pub fn timings(instances: &[CollectiveInstance], clocks: &ClockAlignment) -> Vec
     instances
         .iter()
         .map(|instance| match instance.members.as_slice() {
+            _ if instance.enqueued_only => handed_over(instance),
             [only] => {
                 let dur = (only.end - only.start).nanos();
                 let least = shortest.get(&like(instance)).copied().unwrap_or(dur);
@@ -110,6 +111,18 @@ fn estimated(start_ns: i64, dur_ns: i64, least_ns: i64) -> CollectiveTiming {
         margin_ns: 0,
         margin_error_ns: 0.0,
         delayer: None,
+    }
+}
+
+/// Of a hand-over to devices nothing follows about the transfer.
+fn handed_over(instance: &CollectiveInstance) -> CollectiveTiming {
+    let last = instance.members.iter().map(|member| member.start.nanos()).max().unwrap_or_default();
+    let first = instance.members.iter().map(|member| member.start.nanos()).min().unwrap_or_default();
+    CollectiveTiming {
+        arrival_spread_ns: last.saturating_sub(first),
+        waits_ns: vec![0; instance.members.len()],
+        is_estimated: false,
+        ..estimated(last, 0, 0)
     }
 }
 

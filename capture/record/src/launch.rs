@@ -33,6 +33,9 @@ pub struct LaunchOptions {
     pub itt: bool,
     /// Record GPU work: kernels, copies, waits, and the calls of CUDA.
     pub cuda: bool,
+    /// Record NCCL's calls and collectives, and what this names beside (`proxy,channels`; empty for nothing); `None`
+    /// leaves NCCL alone.
+    pub nccl: Option<String>,
     /// Preload the library, for MPI and gloo calls.
     pub preload: bool,
     /// Most bytes of the rings of a process, in MiB.
@@ -297,6 +300,7 @@ fn environment(
         (options.nvtx, "NVTX_INJECTION64_PATH", "NVTX ranges"),
         (options.itt, "INTEL_LIBITTNOTIFY64", "operators (ITT)"),
         (options.cuda, "CUDA_INJECTION64_PATH", "GPU work"),
+        (options.nccl.is_some(), "NCCL_PROFILER_PLUGIN", "NCCL's collectives"),
     ] {
         if !is_wanted {
             continue;
@@ -309,6 +313,9 @@ fn environment(
             )),
             _ => set(name, options.inject.as_os_str()),
         }
+    }
+    if let Some(events) = options.nccl.as_deref().filter(|events| !events.is_empty()) {
+        set("GAPLESS_NCCL", OsStr::new(events));
     }
     if options.preload {
         set("LD_PRELOAD", &in_front(&options.inject, current("LD_PRELOAD")));
@@ -432,6 +439,7 @@ mod tests {
             nvtx: true,
             itt: true,
             cuda: true,
+            nccl: Some("channels".to_owned()),
             preload: true,
             ring_mib: None,
             delay: None,
@@ -459,7 +467,23 @@ mod tests {
         assert_eq!(get("PYTHONPATH").as_deref(), Some("/h/python:src"));
         assert_eq!(get("INTEL_LIBITTNOTIFY64").as_deref(), Some("/g/lib.so"));
         assert_eq!(get("CUDA_INJECTION64_PATH").as_deref(), Some("/g/lib.so"));
+        assert_eq!(get("NCCL_PROFILER_PLUGIN").as_deref(), Some("/g/lib.so"));
+        assert_eq!(get("GAPLESS_NCCL").as_deref(), Some("channels"));
         assert_eq!(get("NVTX_INJECTION64_PATH"), None);
         assert!(matches!(notices.as_slice(), [notice] if notice.contains("/other.so")));
+    }
+    #[test]
+    fn another_plugin_of_nccl_stays() {
+        let current = |name: &str| (name == "NCCL_PROFILER_PLUGIN").then(|| OsString::from("inspector"));
+        let (variables, notices) = environment(&options(), Path::new("/r"), Path::new("/f"), None, current);
+        assert!(!variables.iter().any(|(name, _)| name == "NCCL_PROFILER_PLUGIN"));
+        let [notice] = notices.as_slice() else { panic!("{notices:?}") };
+        assert_eq!(
+            notice,
+            "NCCL's collectives are not recorded: NCCL_PROFILER_PLUGIN is set to inspector; unset it to record them"
+        );
+        let none = LaunchOptions { nccl: None, ..options() };
+        let (variables, notices) = environment(&none, Path::new("/r"), Path::new("/f"), None, |_| None);
+        assert!(notices.is_empty() && !variables.iter().any(|(name, _)| name.to_string_lossy().contains("NCCL")));
     }
 }

@@ -199,6 +199,8 @@ pub enum Kind {
     /// [`DeviceKind`](crate::device::DeviceKind), `payload` when it began in ticks; what more is known lies in the extra
     /// slots.
     Device = 14,
+    /// A communication that may end on another thread begins: as [`Kind::Start`], with a [`Comm`] in the extra slots.
+    CommStart = 16,
 }
 
 impl Kind {
@@ -219,6 +221,7 @@ impl Kind {
             12 => Kind::CommPush,
             13 => Kind::CommDone,
             14 => Kind::Device,
+            16 => Kind::CommStart,
             _ => return None,
         })
     }
@@ -334,7 +337,7 @@ pub const ABOUT_OPEN_RANGE: u32 = u32::MAX;
 /// In the flags of every record.
 pub const RECORD_MARK: u8 = 0xA5;
 
-/// What is known of a communication call, in the two slots after a [`Kind::CommPush`].
+/// What is known of a communication call, in the two slots after a [`Kind::CommPush`] or [`Kind::CommStart`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(32))]
 pub struct Comm {

@@ -153,6 +153,24 @@ pub fn gpu(machine: &Machine, _job: &Job) -> Finding {
     finding(State::Yes, &format!("driver {version}: kernels, copies and performance counters"))
 }
 
+/// The newest interface of profiler plugins that a release of NCCL has, and what it tells.
+fn plugin(release: (u32, u32)) -> (u32, &'static str) {
+    let interface = match release {
+        (2, 23) => 1,
+        (2, 24 | 25) => 2,
+        (2, 26) => 3,
+        (2, 27) => 4,
+        (2, 28) => 5,
+        (2, 29 | 30) => 6,
+        _ => 7,
+    };
+    match interface {
+        ..=3 => (interface, "collectives and messages; group sizes, calls and launches take 2.28 or later"),
+        4 => (interface, "collectives and messages; calls and launches take 2.28 or later"),
+        _ => (interface, "calls, collectives, messages, launches"),
+    }
+}
+
 /// NCCL through its profiler plugin.
 pub fn nccl(machine: &Machine, job: &Job) -> Finding {
     let finding = |state, reason: &str| Finding::new("nccl", "NCCL collectives", state, reason);
@@ -169,7 +187,10 @@ pub fn nccl(machine: &Machine, job: &Job) -> Finding {
         (Some(version), Some(release)) if release < (2, 23) => {
             finding(State::No, &format!("NCCL {version} has no profiler plugins")).fix("use NCCL 2.23 or later")
         }
-        (Some(version), Some(_)) => finding(State::Yes, &format!("NCCL {version} takes a profiler plugin")),
+        (Some(version), Some(release)) => {
+            let (interface, what) = plugin(release);
+            finding(State::Yes, &format!("NCCL {version} takes a profiler plugin, interface {interface}: {what}"))
+        }
         _ => match machine.library("libnccl.so") {
             Some(_) => finding(State::Unknown, "the NCCL of this system is there; plugins need 2.23 or later"),
             None => match job.unknown() {
@@ -228,5 +249,17 @@ pub fn kineto(machine: &Machine, job: &Job) -> Finding {
             .fix("put ON_DEMAND_CONFIG_UPDATE_INTERVAL_SECS=1 into that file, or unset KINETO_CONFIG"),
             None => finding(State::Yes, &format!("torch {torch}: shapes, stacks and flows of chosen steps")),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_of_nccl_have_their_interfaces() {
+        let interfaces = [23, 24, 25, 26, 27, 28, 29, 30, 31, 32].map(|minor| plugin((2, minor)).0);
+        assert_eq!(interfaces, [1, 2, 2, 3, 4, 5, 6, 6, 7, 7]);
+        assert!(plugin((2, 27)).1.contains("2.28 or later") && !plugin((2, 28)).1.contains("later"));
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use gapless_ring::layout::{ABOUT_OPEN_RANGE, AttrType, Class, Kind, Record};
-use gapless_ring::reader::{SegmentReader, extra_bytes};
+use gapless_ring::reader::{SegmentReader, extra_bytes, extra_comm};
 
 /// The image that this build made.
 pub fn image() -> PathBuf {
@@ -146,7 +146,9 @@ fn line(reader: &SegmentReader, record: &Record, extra: &[Record], ids: &mut Has
     }
     let known = ids.len() + 1;
     match kind {
-        Kind::Start | Kind::End => out += &format!(" #{}", ids.entry(record.payload).or_insert(known)),
+        Kind::Start | Kind::CommStart | Kind::End => {
+            out += &format!(" #{}", ids.entry(record.payload).or_insert(known));
+        }
         Kind::Push | Kind::Mark if record.payload != 0 => {
             out += &format!(" #{}", ids.entry(record.payload).or_insert(known));
         }
@@ -169,6 +171,11 @@ fn line(reader: &SegmentReader, record: &Record, extra: &[Record], ids: &mut Has
             };
         }
         _ => {}
+    }
+    if let Some(comm) = extra_comm(extra).filter(|_| matches!(kind, Kind::CommPush | Kind::CommStart)) {
+        let (number, rank, size, bytes, count) = (comm.communicator, comm.rank, comm.size, comm.bytes, comm.count);
+        out += &format!(" comm {number} rank {rank}/{size} {count} x {} = {bytes} B", word(comm.dtype));
+        out += &format!(" peer {} sequence {} members {:08x}", comm.peer, comm.sequence as i64, comm.members);
     }
     if record.domain != 0 {
         out += &format!(" @{}", word(record.domain));

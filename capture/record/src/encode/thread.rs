@@ -274,11 +274,17 @@ impl ThreadEncoder {
                 if record.domain != 0 && class == Class::Annotation && shows_domain {
                     args.push(Annotation::fixed("domain", Value::Id(record.domain)));
                 }
+                let is_comm = matches!(kind, Kind::CommPush | Kind::CommStart);
                 if record.category != 0 {
-                    args.push(Annotation::fixed("category", Value::Id(record.category)));
+                    let key = if is_comm { "Process Group Name" } else { "category" };
+                    args.push(Annotation::fixed(key, Value::Id(record.category)));
+                }
+                if kind == Kind::CommStart {
+                    // With this name, readers take the event for a collective or message itself, not for a call.
+                    args.push(Annotation::fixed("Collective name", Value::Id(record.name)));
                 }
                 match kind {
-                    Kind::CommPush => comm_args(extra, &mut args),
+                    Kind::CommPush | Kind::CommStart => comm_args(extra, &mut args),
                     Kind::CommDone => args.push(Annotation::fixed("request", Value::Unsigned(record.payload))),
                     _ => {}
                 }
@@ -425,7 +431,7 @@ impl ThreadEncoder {
                 self.settle(shared, &event.raw, &mut event.args);
                 self.event(shared, out, &event, INSTANT, None);
             }
-            Kind::Start => {
+            Kind::Start | Kind::CommStart => {
                 self.skip_unknown_lanes(shared, event.domain);
                 let (lane, end) = shared.lanes.begin(event.domain, event.payload, event.time_ns);
                 let uuid = lane_uuid(shared.pid, event.domain, lane);

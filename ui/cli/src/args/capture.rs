@@ -79,6 +79,11 @@ pub struct RecordArgs {
     /// Leave the Python hook out: no steps, data waits, collections, collectives from PyTorch
     #[arg(long, help_heading = "What")]
     pub no_python: bool,
+    /// Of NCCL beside calls and collectives: proxy, steps, network (of each transfer), channels, phases (times on the
+    /// device), copies (of copy engines), separated by commas; none leaves NCCL out
+    #[arg(long, value_name = "EVENTS", value_parser = parse_nccl, default_value = "", hide_default_value = true,
+          help_heading = "What")]
+    pub nccl: NcclEvents,
     /// Record MPI and gloo calls, by preloading the library; auto does so under mpirun, mpiexec, srun and torchrun
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Preload::Auto, num_args = 0..=1,
           default_missing_value = "always", require_equals = true, help_heading = "What")]
@@ -104,6 +109,37 @@ pub struct RecordArgs {
     /// No summary at the end
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// What is recorded of NCCL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NcclEvents {
+    /// Nothing.
+    None,
+    /// Calls, collectives, and these.
+    Also(String),
+}
+
+impl NcclEvents {
+    /// The list of events beside the usual ones, where NCCL is recorded.
+    pub fn variable(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Also(events) => Some(events.clone()),
+        }
+    }
+}
+
+/// `channels,proxy`, or `none`.
+fn parse_nccl(text: &str) -> Result<NcclEvents, String> {
+    const EVENTS: [&str; 6] = ["proxy", "steps", "network", "channels", "phases", "copies"];
+    if text == "none" {
+        return Ok(NcclEvents::None);
+    }
+    match text.split(',').find(|word| !word.is_empty() && !EVENTS.contains(word)) {
+        Some(word) => Err(format!("NCCL has no events {word:?}; there are {}, and none", EVENTS.join(", "))),
+        None => Ok(NcclEvents::Also(text.to_owned())),
+    }
 }
 
 /// When the library is preloaded.

@@ -70,6 +70,7 @@ fn launch_options(args: &RecordArgs) -> anyhow::Result<LaunchOptions> {
         nvtx: !args.no_nvtx,
         itt: !args.no_operators,
         cuda: !args.no_cuda,
+        nccl: args.nccl.variable(),
         preload: args.preload.is_on(&args.command),
         ring_mib: args.ring_memory,
         delay: args.delay.map(seconds),
@@ -146,7 +147,7 @@ fn summary(manifest: &Manifest, folder: &Path) {
     } else if processes == 0 {
         let _ = writeln!(
             stderr,
-            "{warn}note:{warn:#} nothing in the job called NVTX, ITT, MPI or the Python hook; `gapless doctor -- COMMAND` says why"
+            "{warn}note:{warn:#} nothing in the job called NVTX, ITT, MPI, NCCL's plugin or the Python hook; `gapless doctor -- COMMAND` says why"
         );
     }
     let _ = writeln!(stderr, "  see it:  gapless open {folder}");

@@ -38,6 +38,11 @@ pub fn summary(found: &CollectiveReport) -> String {
     }
     let ranks = plural(found.clocks.ranks.len() as u64, "rank", "ranks");
     let mut sentences = vec![format!("{total} over {ranks}, {} seen by more than one", count(matched as u64))];
+    if found.collectives.iter().all(|collective| collective.instance.enqueued_only) {
+        sentences
+            .push("The recording tells when hosts handed them to their devices, not when they ran there".to_owned());
+        return sentences.join(". ");
+    }
     let late: Vec<&RankLateness> = found.late().collect();
     for rank in &late {
         sentences.push(format!(
@@ -90,8 +95,17 @@ fn costs(text: &mut String, found: &CollectiveReport, columns: usize) {
                 cost.ranks.map(|ranks| count(u64::from(ranks))).unwrap_or_default(),
                 size.bytes.map(decimal_bytes).unwrap_or_default(),
                 count(size.transfer.count),
-                format!("{}{}", if cost.is_estimated { "~" } else { "" }, Duration(size.transfer.median_ns as i64)),
-                Duration(size.transfer.p95_ns as i64).to_string(),
+                match cost.enqueued_only {
+                    true => String::new(),
+                    false => {
+                        format!(
+                            "{}{}",
+                            if cost.is_estimated { "~" } else { "" },
+                            Duration(size.transfer.median_ns as i64)
+                        )
+                    }
+                },
+                if cost.enqueued_only { String::new() } else { Duration(size.transfer.p95_ns as i64).to_string() },
                 speed(size.algorithm_gb_per_s),
                 speed(size.bus_gb_per_s),
             ]);
@@ -115,6 +129,13 @@ fn costs(text: &mut String, found: &CollectiveReport, columns: usize) {
         note(
             text,
             "~ is an estimate: one rank alone shows the call, and the shortest call alike stands for all",
+            columns,
+        );
+    }
+    if found.costs.iter().any(|cost| cost.enqueued_only) {
+        note(
+            text,
+            "Without a transfer: the recording tells when hosts handed these to their devices, not when they ran. Kernels of              the GPU do, or `gapless record --nccl channels`",
             columns,
         );
     }
@@ -201,9 +222,12 @@ fn longest(text: &mut String, report: &CollectivesReport, top: usize, columns: u
             instance.bytes.map(decimal_bytes).unwrap_or_default(),
             of.map_or_else(|| count(members), |size| format!("{members} of {size}")),
             if members > 1 { Duration(timing.arrival_spread_ns).to_string() } else { String::new() },
-            format!("{}{}", if timing.is_estimated { "~" } else { "" }, Duration(timing.transfer_ns)),
-            Duration(timing.wait_sum_ns).to_string(),
-            last(&report.found, timing, instance.edge),
+            match instance.enqueued_only {
+                true => String::new(),
+                false => format!("{}{}", if timing.is_estimated { "~" } else { "" }, Duration(timing.transfer_ns)),
+            },
+            if instance.enqueued_only { String::new() } else { Duration(timing.wait_sum_ns).to_string() },
+            if instance.enqueued_only { String::new() } else { last(&report.found, timing, instance.edge) },
         ]);
     }
     heading(text, "Longest waits");
