@@ -12,7 +12,7 @@ const NONE: u32 = u32::MAX;
 /// left open may push a call to another lane than its operator. An event belongs to the operator that runs when it
 /// begins, even if it ends a rounding error later.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct HostTree {
+pub struct HostTree {
     first: u32,
     /// By event of the rank, the place of the innermost operator around it in `operators`.
     outer: Vec<u32>,
@@ -21,7 +21,8 @@ pub(crate) struct HostTree {
 
 /// One call of an operator.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OperatorCall {
+pub struct OperatorCall {
+    /// The operator.
     pub event: EventId,
     /// Whether an operator of the same name is around it.
     pub recursive: bool,
@@ -29,6 +30,7 @@ pub(crate) struct OperatorCall {
 
 impl HostTree {
     /// One sweep over each thread. O(n log n), about linear since rows come sorted.
+    #[must_use]
     pub fn new(trace: &Trace, rank: RankId) -> Self {
         let Some(info) = trace.rank(rank) else { return Self::default() };
         let mut this = Self { first: info.events.start, outer: vec![NONE; info.events.len()], operators: Vec::new() };
@@ -75,17 +77,20 @@ impl HostTree {
     }
 
     /// All operators, each after those around it.
+    #[must_use]
     pub fn operators(&self) -> &[OperatorCall] {
         &self.operators
     }
 
     /// The place in [`Self::operators`] of the innermost operator around `event`, an operator or device call.
+    #[must_use]
     pub fn place_around(&self, event: EventId) -> Option<usize> {
         let index = event.0.checked_sub(self.first)?;
         self.outer.get(index as usize).copied().filter(|&outer| outer != NONE).map(|outer| outer as usize)
     }
 
     /// The innermost operator around `event`, an operator or device call.
+    #[must_use]
     pub fn operator_around(&self, event: EventId) -> Option<EventId> {
         Some(self.operators.get(self.place_around(event)?)?.event)
     }

@@ -54,6 +54,7 @@ pub use clock::{ClockAlignment, ClockComponent, ClockSource, DeviceClock, Device
 pub use collectives::{CollectiveKind, CollectiveRow};
 pub use copies::{CopyDirection, CopyRow};
 pub use graphs::GraphRow;
+pub use host::{HostTree, OperatorCall};
 pub use host_parts::{HostParts, HostThread};
 pub use idle::{IdleCause, IdleCauses, IdleGap};
 pub use kernels::{KernelRow, ShortKernels, ShortLimit};
