@@ -8,13 +8,21 @@
 //! `docs/roofline.md`.
 
 mod band;
+mod calls;
 mod cost;
 mod dtype;
 mod hardware;
 mod operator;
+mod roofline;
+mod scale;
 
 pub use band::Band;
+pub use calls::{Call, class_of_name};
 pub use cost::{OperatorClass, OperatorCost, UnknownCost, collective_cost, cost, grouped_gemm, is_whole};
 pub use dtype::DType;
 pub use hardware::{DeviceMatch, Fact, Gpu, HardwareError, HardwareTable, MatchedBy, Precision, Unit};
 pub use operator::{Batch, Input, Operator, Requests, Tensor};
+pub use roofline::{
+    Bound, GroupKernel, IMPOSSIBLE, KernelCost, OperatorGroup, RateUse, Roof, Roofline, Utilisation, precision, roof,
+};
+pub use scale::{Calibration, ClassFactor, KernelFacts, Sample, ScaleClass, ScaleError, scale_kernel};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{Fact, Gpu, Precision};
+use crate::Calibration;
 
 /// The table that ships with Gapless.
 const BUILTIN: &str = include_str!("../../../../assets/hardware.toml");
@@ -41,6 +42,8 @@ pub struct HardwareTable {
     gpus: Vec<Gpu>,
     achievable: BTreeMap<String, Fact>,
     network: BTreeMap<String, Fact>,
+    /// From, to, and what was learnt.
+    calibrations: Vec<(String, String, Calibration)>,
 }
 
 /// A fact, or a bare number as users write it.
@@ -73,6 +76,16 @@ struct File {
     network: BTreeMap<String, Value>,
     #[serde(default)]
     gpu: Vec<Entry>,
+    #[serde(default)]
+    calibration: Vec<Pair>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    from: String,
+    to: String,
+    #[serde(flatten)]
+    calibration: Calibration,
 }
 
 const fn one() -> i64 {
@@ -118,7 +131,7 @@ impl HardwareTable {
     }
 
     fn empty() -> Self {
-        Self { gpus: Vec::new(), achievable: BTreeMap::new(), network: BTreeMap::new() }
+        Self { gpus: Vec::new(), achievable: BTreeMap::new(), network: BTreeMap::new(), calibrations: Vec::new() }
     }
 
     /// A table of `text` alone.
@@ -155,6 +168,16 @@ impl HardwareTable {
         }
         for entry in file.gpu {
             self.add(entry)?;
+        }
+        for Pair { from, to, calibration } in file.calibration {
+            for factor in calibration.classes.values() {
+                if !(factor.factor.is_finite() && factor.factor > 0.0 && factor.spread >= 0.0) {
+                    let (key, value) = (format!("calibration to {to}"), factor.factor.to_string());
+                    return Err(HardwareError::Value { gpu: from, key, value, more: "" });
+                }
+            }
+            self.calibrations.retain(|(old_from, old_to, _)| (old_from, old_to) != (&from, &to));
+            self.calibrations.push((from, to, calibration));
         }
         Ok(self)
     }
@@ -222,6 +245,13 @@ impl HardwareTable {
     #[must_use]
     pub fn gpus(&self) -> &[Gpu] {
         &self.gpus
+    }
+
+    /// What was learnt of a pair of devices, by their names in the table.
+    #[must_use]
+    pub fn calibration(&self, from: &Gpu, to: &Gpu) -> Option<&Calibration> {
+        let found = self.calibrations.iter().find(|(a, b, _)| *a == from.name && *b == to.name);
+        found.map(|(_, _, calibration)| calibration)
     }
 
     /// Bandwidths of networks between hosts in 10⁹ bytes per second and direction, by key.
