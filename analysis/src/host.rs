@@ -22,7 +22,7 @@ pub struct HostTree {
 /// One call of an operator.
 #[derive(Clone, Copy, Debug)]
 pub struct OperatorCall {
-    /// The call.
+    /// The operator.
     pub event: EventId,
     /// Whether an operator of the same name is around it.
     pub recursive: bool,
