@@ -13,6 +13,7 @@ use gapless_formats::{OpenError, OpenOptions, Progress};
 use gapless_timeline::TimelineIndex;
 use gapless_trace::{EventId, RankId, Trace};
 
+use crate::engine::Engine;
 use crate::follow::Stamp;
 use crate::record::{MachineCheck, Recording};
 use crate::same_name::SameName;
@@ -73,6 +74,8 @@ pub enum Done {
     Cancelled(Generation),
     /// The trace was analysed.
     Analysed(Generation, Box<Report>),
+    /// The engine ran on the trace.
+    Engine(Generation, Arc<Trace>, Arc<Engine>),
     /// A search ended.
     Found(Generation, SearchResult),
     /// The statistics of the selected event's name are there.
@@ -250,6 +253,14 @@ impl Jobs {
     pub fn analyse(&self, generation: Generation, trace: Arc<Trace>) {
         self.spawn(move |sender| {
             sender.send(Done::Analysed(generation, Box::new(Report::new(&trace)))).ok();
+        });
+    }
+
+    /// Runs the engine.
+    pub fn run_engine(&self, generation: Generation, trace: Arc<Trace>) {
+        self.spawn(move |sender| {
+            let engine = Arc::new(Engine::new(&trace));
+            sender.send(Done::Engine(generation, trace, engine)).ok();
         });
     }
 

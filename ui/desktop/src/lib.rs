@@ -7,9 +7,11 @@
 //! - Colours and sizes come from `gapless_timeline::Theme`; none are named here.
 //! - A picture ([`screenshot()`]) is drawn by the same code as the window, without a display or a GPU driver.
 
+mod advice;
 mod app;
 mod command;
 mod dialog;
+mod engine;
 mod follow;
 mod format;
 mod icon;

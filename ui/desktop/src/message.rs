@@ -51,6 +51,8 @@ pub enum Message {
     SelectionChanged(Option<EventId>),
     /// Another range is dragged on the timeline already.
     RangeChanged(Option<Span>),
+    /// Open or close the checks of the model.
+    ShowTrust(bool),
     /// The text of the search field.
     SearchText(String),
     /// Open or close the list of names that were found.

@@ -10,6 +10,7 @@ use gapless_timeline::{Overlay, Theme, TimelineIndex};
 use gapless_trace::{Args, Duration, EventId, RankId, Span, Timestamp, Trace, TrackKind};
 
 use crate::command::Needs;
+use crate::engine::Engine;
 use crate::follow::Followed;
 use crate::jobs::{Generation, OpenProgress, Report};
 use crate::part::Part;
@@ -43,6 +44,8 @@ pub struct State {
     pub shows_bottom: bool,
     /// Whether the help is open.
     pub shows_help: bool,
+    /// Whether the panel with the checks of the model is open.
+    pub shows_trust: bool,
     /// Whether the end of a growing recording is kept in view.
     pub follows_end: bool,
     /// What the surroundings know about recording.
@@ -258,6 +261,8 @@ pub struct Loaded {
     pub followed: Option<Followed>,
     /// Where the time went, once it is known.
     pub report: Option<Report>,
+    /// What the engine found, once it has run.
+    pub engine: Option<Arc<Engine>>,
     /// Which stretch of time the numbers are about.
     pub window: Window,
     /// That stretch worked out; `None` until the report is there.

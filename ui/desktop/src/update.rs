@@ -9,6 +9,7 @@ use gapless_timeline::{BarStyle, Overlay, OverlayColor, OverlayPlace, Theme, Tim
 use gapless_trace::{Duration, EventId, EventKind, RankId, Span, Timestamp, Trace, TrackKind};
 
 use crate::command::Command;
+use crate::engine::Engine;
 use crate::follow::Followed;
 use crate::jobs::{Done, Generation, Jobs, Report};
 use crate::message::Message;
@@ -66,6 +67,7 @@ impl Model {
             shows_summary: true,
             shows_bottom: true,
             shows_help: false,
+            shows_trust: false,
             follows_end: false,
             recording: None,
             record_commands: Surroundings {
@@ -117,6 +119,7 @@ impl Model {
                     name,
                     followed: files.map(|(paths, stamp)| Followed::new(paths, stamp)),
                     report: None,
+                    engine: None,
                     window: Window::Whole,
                     view: None,
                     highlight: None,
@@ -132,6 +135,7 @@ impl Model {
             }
             Done::Cancelled(generation) if Some(generation) == coming => self.state.loading = None,
             Done::Analysed(generation, report) if Some(generation) == shown => self.take_report(*report),
+            Done::Engine(generation, trace, engine) if Some(generation) == shown => self.take_engine(&trace, engine),
             Done::Found(generation, result) if Some(generation) == shown => {
                 if let Some(loaded) = &mut self.state.loaded
                     && loaded.search.query.trim() == result.query
@@ -174,6 +178,7 @@ impl Model {
             | Done::Failed(..)
             | Done::Cancelled(_)
             | Done::Analysed(..)
+            | Done::Engine(..)
             | Done::Found(..)
             | Done::SameName(..) => {}
         }
@@ -192,6 +197,22 @@ impl Model {
         }
         self.choose_window(window, !self.keeps_view);
         self.sort_all();
+        self.run_engine();
+    }
+
+    /// Runs the engine on the trace on the screen; what it found before stays until then.
+    pub(crate) fn run_engine(&mut self) {
+        if let Some(loaded) = &self.state.loaded {
+            self.jobs.run_engine(loaded.generation, Arc::clone(&loaded.trace));
+        }
+    }
+
+    fn take_engine(&mut self, trace: &Arc<Trace>, engine: Arc<Engine>) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        // A recording that grew meanwhile has events of its own.
+        if Arc::ptr_eq(&loaded.trace, trace) {
+            loaded.engine = Some(engine);
+        }
     }
 
     /// Opens `paths` as one trace. What is on the screen stays until the new trace is there.
@@ -279,6 +300,7 @@ impl Model {
             },
             Message::RangeChanged(range) => self.range_changed(range),
             Message::SearchText(text) => self.search_text(text),
+            Message::ShowTrust(shows) => self.state.shows_trust = shows,
             Message::SearchList(shows) => {
                 if let Some(loaded) = &mut self.state.loaded {
                     loaded.search.shows_list = shows && !loaded.search.query.is_empty();

@@ -44,6 +44,8 @@ pub struct TrackRow {
     pub source: RowSource,
     /// Its nesting depth, for its shade.
     pub depth: u16,
+    /// Whether the steps of its rank show the same events: where those stay on top, it would say so twice.
+    pub repeats_steps: bool,
 }
 
 /// What a track is about; also its place among its siblings.
@@ -256,7 +258,10 @@ impl RankBuilder<'_> {
                     let mixture = self.mixture(RowId(index));
                     whole.events += mixture.events;
                     whole.copies += mixture.copies;
-                    device.push(RowSource::Row(RowId(index)));
+                    // What only communicates stands in the lower line, where its waits are told from its transfers.
+                    if mixture.communication < mixture.events {
+                        device.push(RowSource::Row(RowId(index)));
+                    }
                     communication.extend(self.communication(RowId(index), mixture));
                 }
                 copies_only = whole.events > 0 && whole.copies == whole.events;
@@ -300,6 +305,7 @@ impl RankBuilder<'_> {
         name_twins_apart(trace, &mut nodes);
         self.add_on_cpu(rank, &mut nodes);
         if let Some(steps) = main.and_then(|main| self.steps_node(main)) {
+            self.mark_repeats(&steps, &mut nodes);
             nodes.insert(0, steps);
         }
         RankNode { rank, label, tracks: nodes, device, communication }
@@ -317,6 +323,7 @@ impl RankBuilder<'_> {
             source: RowSource::Flame(id, depth as u16),
             // Shades count from where it becomes interesting.
             depth: depth.saturating_sub(first) as u16,
+            repeats_steps: false,
         };
         node.rows = (0..flame.rows.len()).map(row).collect();
         node.folded = first..first + FOLDED_ROWS;
@@ -393,7 +400,7 @@ impl RankBuilder<'_> {
             .into_iter()
             .map(|row| self.list_of(RowId(row), |kind| kind == EventKind::PythonFunction))
             .zip(0..)
-            .map(|(source, depth)| TrackRow { source, depth })
+            .map(|(source, depth)| TrackRow { source, depth, repeats_steps: false })
             .collect();
         let others = self.nest_without_python(track);
         Some((others, python))
@@ -439,7 +446,7 @@ impl RankBuilder<'_> {
         for (list, depth) in lanes.into_iter().flat_map(|lane| lane.rows.into_iter().zip(0..)) {
             self.lists.push(list);
             let source = RowSource::List(ListId(self.lists.len() as u32 - 1));
-            nested.push(TrackRow { source, depth });
+            nested.push(TrackRow { source, depth, repeats_steps: false });
         }
         nested
     }
@@ -491,8 +498,11 @@ impl RankBuilder<'_> {
         if sources.is_empty() {
             return None;
         }
-        let rows =
-            sources.into_iter().zip(0..).map(|(source, depth)| TrackRow { source, depth: depth.min(1) }).collect();
+        let rows = sources
+            .into_iter()
+            .zip(0..)
+            .map(|(source, depth)| TrackRow { source, depth: depth.min(1), repeats_steps: false })
+            .collect();
         Some(TrackNode {
             track: None,
             group: TrackGroup::Steps,
@@ -505,17 +515,38 @@ impl RankBuilder<'_> {
         })
     }
 
+    /// Marks the rows of the main thread whose events are those of a row of the steps.
+    fn mark_repeats(&self, steps: &TrackNode, nodes: &mut [TrackNode]) {
+        let list = |source| match source {
+            RowSource::List(ListId(list)) => self.lists.get(list as usize).map(Vec::as_slice),
+            _ => None,
+        };
+        let repeats = |source| {
+            steps.rows.iter().filter_map(|row| list(row.source)).any(|shown| match source {
+                RowSource::Row(row) => {
+                    let events = self.trace.rows().get(row.index()).map_or(0..0, |row| row.events.clone());
+                    events.len() == shown.len() && shown.iter().map(|id| id.0).eq(events)
+                }
+                other => list(other) == Some(shown),
+            })
+        };
+        let main = nodes.iter_mut().filter(|node| node.group == TrackGroup::MainThread);
+        for row in main.flat_map(|node| &mut node.rows) {
+            row.repeats_steps = repeats(row.source);
+        }
+    }
+
     fn track_node(&self, id: TrackId, track: &Track, group: TrackGroup) -> TrackNode {
         let trace = self.trace;
         let full = trace.track_label(id);
         let rows: Vec<TrackRow> = match track.counter {
-            Some(counter) => vec![TrackRow { source: RowSource::Counter(counter), depth: 0 }],
+            Some(counter) => vec![TrackRow { source: RowSource::Counter(counter), depth: 0, repeats_steps: false }],
             None => {
                 let depth = |index: u32| trace.rows().get(index as usize).map_or(0, |row| row.depth);
                 track
                     .rows
                     .clone()
-                    .map(|row| TrackRow { source: RowSource::Row(RowId(row)), depth: depth(row) })
+                    .map(|row| TrackRow { source: RowSource::Row(RowId(row)), depth: depth(row), repeats_steps: false })
                     .collect()
             }
         };
@@ -722,7 +753,7 @@ mod tests {
         assert!(layout.steps().iter().all(|&id| trace.event(id).kind == EventKind::Step));
         let rank = &layout.ranks()[0];
         assert_eq!(rank.communication.len(), 1, "all on one stream: {:?}", rank.communication);
-        assert_eq!(rank.device.len(), 3);
+        assert_eq!(rank.device.len(), 2, "without the stream that only communicates");
     }
 
     #[test]

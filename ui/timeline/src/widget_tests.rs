@@ -16,6 +16,7 @@ struct App {
     state: TimelineState,
     matches: Option<Arc<[EventId]>>,
     overlays: Vec<Overlay>,
+    path: Option<Arc<crate::PathLayer>>,
     clicked: Option<EventId>,
 }
 
@@ -23,11 +24,22 @@ fn harness(trace: Trace) -> Harness<'static, App> {
     let index = TimelineIndex::build(&trace);
     let mut state = TimelineState::new(&index);
     state.options.animate = false;
-    let app = App { trace, index, theme: Theme::dark(), state, matches: None, overlays: Vec::new(), clicked: None };
+    let app = App {
+        trace,
+        index,
+        theme: Theme::dark(),
+        state,
+        matches: None,
+        overlays: Vec::new(),
+        path: None,
+        clicked: None,
+    };
     let mut harness = Harness::builder().with_size(vec2(1_200.0, 700.0)).with_step_dt(0.05).build_ui_state(
         |ui, app: &mut App| {
-            let timeline =
-                Timeline::new(&app.trace, &app.index, &app.theme).matches(app.matches.as_ref()).overlays(&app.overlays);
+            let timeline = Timeline::new(&app.trace, &app.index, &app.theme)
+                .matches(app.matches.as_ref())
+                .overlays(&app.overlays)
+                .critical_path(app.path.as_ref());
             let response = timeline.show(ui, &mut app.state);
             app.clicked = response.clicked.or(app.clicked);
         },
@@ -244,6 +256,49 @@ fn a_frame_is_bounded_by_its_pixels() {
     }
     assert!(seen.iter().any(|stats| stats.texels > 0) && seen.iter().any(|stats| stats.texels == 0 && stats.bars > 0));
     assert!(seen.iter().any(|stats| stats.labels > 0), "deep zooms have labels");
+}
+
+#[test]
+fn a_path_of_a_million_pieces_is_bounded_by_pixels() {
+    let mut harness = harness(fixtures::kernels(20, 1_000_000, 1));
+    let trace = &harness.state().trace;
+    let mut ids: Vec<EventId> = (0..trace.events().len() as u32).map(EventId).collect();
+    ids.sort_by_key(|&id| trace.event(id).start);
+    let piece = |id: EventId| {
+        let (row, entry) = trace.row_of(id).unwrap();
+        let span = trace.event(id).span();
+        let rank = trace.rank_of(id).unwrap();
+        crate::PathPiece {
+            rank,
+            track: entry.track,
+            row: Some(row),
+            span,
+            common: span.start,
+            kind: crate::PathKind::Work,
+        }
+    };
+    let pieces: Vec<_> = ids.into_iter().map(piece).collect();
+    let delays: Vec<_> = pieces.iter().step_by(2).filter_map(|piece| Some((piece.row?, piece.span))).collect();
+    let layer = Arc::new(crate::PathLayer::new(&pieces, &delays));
+    assert!(layer.hops() > 500_000);
+    let width = harness.get_by_label("Timeline").rect().width() as usize;
+    let mut drawn = 0;
+    for _ in 0..24 {
+        harness.state_mut().path = None;
+        harness.step();
+        let without = harness.state().state.stats();
+        harness.state_mut().path = Some(Arc::clone(&layer));
+        harness.step();
+        let with = harness.state().state.stats();
+        // An outline has four sides and at most every other pixel has one, with the hatch of a delay; a column of pixels
+        // has at most three connectors, each with a way along and a way down that labels cut.
+        let bound = with.rows * (4 * width / 2 + width / 2 + width / 6) + 3 * width * (2 + with.rows);
+        assert!(with.bars > without.bars && with.bars - without.bars <= bound, "{with:?} and {without:?}");
+        assert!(with.vertices <= 4 * (with.bars + 2 * with.rows), "{with:?}");
+        drawn = drawn.max(with.bars - without.bars);
+        harness.state_mut().state.view.zoom(1.9, 0.41);
+    }
+    assert!(drawn > 1_000, "{drawn}");
 }
 
 #[test]

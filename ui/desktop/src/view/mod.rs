@@ -8,11 +8,11 @@ mod selection;
 mod start;
 mod summary;
 mod top_bar;
+mod trust;
 pub mod widgets;
 
 use egui::{CentralPanel, Frame, Margin, Panel, Stroke, Ui};
-use gapless_timeline::{Timeline, TimelineState};
-use gapless_trace::RankId;
+use gapless_timeline::{Badge, Timeline, TimelineState};
 
 use crate::message::Message;
 use crate::state::{Loaded, State};
@@ -77,22 +77,32 @@ fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut Timel
         .matches(matches)
         .overlays(overlays)
         .badges(&badges)
+        .collective_waits(loaded.engine.as_ref().map(|engine| &engine.waits))
+        .critical_path(loaded.engine.as_ref().map(|engine| &engine.layer))
         .keyboard(!has_overlay)
         .show(ui, timeline);
     response.selection_changed || response.range_changed
 }
 
 /// What stands beside the names of ranks: who is slowest, and who is waited for.
-fn badges(loaded: &Loaded) -> Vec<(RankId, String)> {
+fn badges(loaded: &Loaded) -> Vec<Badge> {
     let Some(view) = &loaded.view else { return Vec::new() };
+    if let Some(engine) = loaded.engine.as_ref().filter(|engine| !engine.members.is_empty()) {
+        let of_rank =
+            |(rank, _)| engine.badge_of(rank).map(|(text, is_late)| Badge { rank, text, is_warning: is_late });
+        let badges: Vec<Badge> = loaded.trace.rank_ids().filter_map(of_rank).collect();
+        if !badges.is_empty() {
+            return badges;
+        }
+    }
     let mut badges = Vec::new();
     if let Some(late) = waited_for(view) {
-        badges.push((late.rank, "waits least".to_owned()));
+        badges.push(Badge { rank: late.rank, text: "waits least".to_owned(), is_warning: true });
     }
     if let Some(slowest) = slowest_worth_naming(view)
-        && badges.iter().all(|(rank, _)| *rank != slowest.rank)
+        && badges.iter().all(|badge| badge.rank != slowest.rank)
     {
-        badges.push((slowest.rank, "longest step".to_owned()));
+        badges.push(Badge { rank: slowest.rank, text: "longest step".to_owned(), is_warning: true });
     }
     badges
 }

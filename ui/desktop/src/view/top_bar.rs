@@ -15,6 +15,7 @@ use crate::format::{counted, thousands};
 use crate::message::Message;
 use crate::state::{Loaded, State, Window};
 use crate::table::paint_text;
+use crate::view::trust::trust_ui;
 use crate::view::widgets::{dropdown_button, quiet_button, theme_button};
 
 /// The search field, so that a command can give it the keyboard.
@@ -42,6 +43,9 @@ pub fn top_bar_ui(ui: &mut Ui, state: &State, messages: &mut Vec<Message>) {
             }
             if quiet_button(ui, &state.theme, "Open…", "Open files…").clicked() {
                 messages.push(Message::Run(Command::OpenFiles));
+            }
+            if let Some(loaded) = &state.loaded {
+                trust_ui(ui, state, loaded, messages);
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| match &state.loaded {
                 Some(loaded) => {
