@@ -47,7 +47,9 @@ pub struct AdviceCard {
 }
 
 /// How much of a cause is taken away for the three figures of a band.
-const SHARES: [f64; 3] = [0.25, 0.5, 1.0];
+const SHARES: [f64; 3] = [0.25, MID_SHARE, 1.0];
+/// How much of a cause is taken away to tell what to expect.
+pub const MID_SHARE: f64 = 0.5;
 /// A card must bring at least this part of a step at most.
 const LEAST_SHARE: f64 = 0.005;
 /// Events and stretches that a card shows at most, the longest first.
@@ -191,7 +193,8 @@ pub fn windows(graph: &Graph, scenario: &Scenario<'_>, times: &Times) -> Vec<(i6
 }
 
 /// The mean length of the windows, in ns.
-fn mean_length(windows: &[(i64, i64)]) -> i64 {
+#[must_use]
+pub fn mean_length(windows: &[(i64, i64)]) -> i64 {
     let sum: i128 = windows.iter().map(|&(from, to)| i128::from(to.saturating_sub(from))).sum();
     let count = windows.len().max(1) as i128;
     i64::try_from(sum / count).unwrap_or(i64::MAX)

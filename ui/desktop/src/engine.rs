@@ -13,6 +13,7 @@ use gapless_timeline::{CollectiveWaits, PathKind, PathLayer, PathPiece};
 use gapless_trace::{Duration, EventId, RankId, RowId, Span, Timestamp, Trace, TrackId};
 
 use crate::advice::{AdviceCard, advise};
+use crate::engine_rows::{self, InstanceRow, LatenessRow};
 use crate::state::Window;
 
 /// A stretch of a critical path.
@@ -68,6 +69,10 @@ pub struct Engine {
     pub waits: Arc<CollectiveWaits>,
     /// The instance and the member that an event is, ascending by event.
     pub members: Vec<(EventId, u32, u32)>,
+    /// The rows of the table of collectives.
+    pub instances: Vec<InstanceRow>,
+    /// The rows of the table of ranks.
+    pub lateness: Vec<LatenessRow>,
     /// What to do, by gain.
     pub advice: Vec<AdviceCard>,
 }
@@ -96,8 +101,12 @@ impl Engine {
             layer,
             waits: waits.into(),
             members,
+            instances: Vec::new(),
+            lateness: Vec::new(),
             advice: Vec::new(),
         };
+        this.instances = engine_rows::instances(trace, &this.collectives.collectives);
+        this.lateness = engine_rows::lateness(trace, &this.collectives.lateness);
         this.advice = advise(trace, &this);
         this
     }
@@ -157,16 +166,6 @@ impl Engine {
     pub fn member_of(&self, event: EventId) -> Option<(usize, usize)> {
         let place = self.members.binary_search_by_key(&event, |member| member.0).ok()?;
         self.members.get(place).map(|member| (member.1 as usize, member.2 as usize))
-    }
-
-    /// Whether an event is on a critical path.
-    #[must_use]
-    pub fn is_critical(&self, trace: &Trace, event: EventId) -> bool {
-        let Some((row, _)) = trace.row_of(event) else { return false };
-        let span = trace.event(event).span();
-        let work = self.layer.work_of(row);
-        let from = work.partition_point(|stretch| stretch.end <= span.start);
-        work.get(from).is_some_and(|stretch| stretch.start < span.end)
     }
 
     /// What stands beside the name of a rank: how often it comes last, and whether it is late for more than chance.

@@ -18,6 +18,7 @@ use crate::follow::Stamp;
 use crate::record::{MachineCheck, Recording};
 use crate::same_name::SameName;
 use crate::search::{SearchResult, search};
+use crate::simulate::Simulation;
 
 /// Tells apart the traces that were opened one after another: late results of a closed one are dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub enum Done {
     Analysed(Generation, Box<Report>),
     /// The engine ran on the trace.
     Engine(Generation, Arc<Trace>, Arc<Engine>),
+    /// Ticked advice was replayed.
+    Simulated(Generation, Arc<Simulation>),
     /// A search ended.
     Found(Generation, SearchResult),
     /// The statistics of the selected event's name are there.
@@ -261,6 +264,14 @@ impl Jobs {
         self.spawn(move |sender| {
             let engine = Arc::new(Engine::new(&trace));
             sender.send(Done::Engine(generation, trace, engine)).ok();
+        });
+    }
+
+    /// Replays cards of advice together.
+    pub fn simulate(&self, generation: Generation, trace: Arc<Trace>, engine: Arc<Engine>, ids: Vec<String>) {
+        self.spawn(move |sender| {
+            let simulation = Arc::new(Simulation::new(&trace, &engine, ids));
+            sender.send(Done::Simulated(generation, simulation)).ok();
         });
     }
 

@@ -8,12 +8,15 @@
 //! - A picture ([`screenshot()`]) is drawn by the same code as the window, without a display or a GPU driver.
 
 mod advice;
+mod align;
 mod app;
 mod command;
 mod dialog;
 mod engine;
+mod engine_rows;
 mod follow;
 mod format;
+mod highlight;
 mod icon;
 mod jobs;
 mod message;
@@ -24,6 +27,7 @@ mod record;
 mod same_name;
 mod screenshot;
 mod search;
+mod simulate;
 mod state;
 mod system;
 mod table;

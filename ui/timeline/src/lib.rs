@@ -56,4 +56,4 @@ pub use shifts::Shifts;
 pub use state::{TimelineCommand, TimelineState, ViewOptions};
 pub use theme::{ColorId, Theme};
 pub use viewport::{MIN_SPAN_NS, Viewport};
-pub use widget::{Badge, Timeline, TimelineResponse};
+pub use widget::{Badge, SimulatedTrack, Timeline, TimelineResponse};

@@ -6,7 +6,7 @@
 //! pixels, however long the path is.
 
 use egui::{Color32, Rangef, Rect, pos2};
-use gapless_trace::{RankId, RowId, Span, Timestamp, TrackId};
+use gapless_trace::{EventId, RankId, RowId, Span, Timestamp, Trace, TrackId};
 use rustc_hash::FxHashMap;
 
 use crate::layout::RowSource;
@@ -137,6 +137,19 @@ impl PathLayer {
     #[must_use]
     pub fn hops(&self) -> usize {
         self.hops.len()
+    }
+
+    /// Whether the path runs through an event: through its bar, or on its thread while it lasts.
+    #[must_use]
+    pub fn runs_through(&self, trace: &Trace, event: EventId) -> bool {
+        let Some((row, entry)) = trace.row_of(event) else { return false };
+        let span = trace.event(event).span();
+        let of_thread = self.threads.get(&entry.track).map_or(&[][..], |stretches| &stretches.work);
+        let touches = |work: &[Span]| {
+            let from = work.partition_point(|stretch| stretch.end <= span.start);
+            work.get(from).is_some_and(|stretch| stretch.start < span.end)
+        };
+        touches(self.work_of(row)) || touches(of_thread)
     }
 
     /// The stretches of work of a row of the trace, ascending.
@@ -375,7 +388,6 @@ impl Labels {
 mod tests {
     use super::*;
     use crate::fixtures;
-    use gapless_trace::{EventId, Trace};
 
     fn piece(track: u32, row: Option<u32>, times: (i64, i64), kind: PathKind) -> PathPiece {
         PathPiece {

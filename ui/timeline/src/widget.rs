@@ -1,7 +1,10 @@
 //! The timeline as an egui widget: see [`Timeline`].
 
 mod headers;
+mod simulated;
 mod tooltip;
+
+pub use simulated::SimulatedTrack;
 
 use std::sync::Arc;
 
@@ -157,12 +160,13 @@ pub(crate) struct Areas {
     pub overview: Rect,
     pub ruler: Rect,
     pub pinned: Rect,
+    pub simulated: Rect,
     pub rows: Rect,
     pub headers: Rect,
 }
 
 impl Areas {
-    fn new(whole: Rect, header_width: f32, show_overview: bool, pinned_height: f32) -> Self {
+    fn new(whole: Rect, header_width: f32, show_overview: bool, pinned_height: f32, simulated_height: f32) -> Self {
         let split = (whole.left() + header_width).min(whole.right() - 40.0).max(whole.left());
         let overview_height = if show_overview { metrics::OVERVIEW } else { 0.0 };
         let mut top = whole.top();
@@ -173,9 +177,10 @@ impl Areas {
             area
         };
         let (overview, ruler, pinned) = (take(overview_height), take(metrics::RULER), take(pinned_height));
+        let simulated = take(simulated_height);
         let rows = take(f32::INFINITY);
         let headers = Rect::from_min_max(pos2(whole.left(), rows.top()), pos2(split, rows.bottom()));
-        Self { whole, overview, ruler, pinned, rows, headers }
+        Self { whole, overview, ruler, pinned, simulated, rows, headers }
     }
 
     /// Rows and everything above them that scrolls in time.
@@ -194,6 +199,7 @@ pub struct Timeline<'a> {
     overlays: &'a [Overlay],
     waits: Option<&'a Arc<CollectiveWaits>>,
     path: Option<&'a Arc<PathLayer>>,
+    simulated: Option<&'a SimulatedTrack>,
     badges: &'a [Badge],
     keyboard: bool,
     tooltip: bool,
@@ -211,6 +217,7 @@ impl<'a> Timeline<'a> {
             overlays: &[],
             waits: None,
             path: None,
+            simulated: None,
             badges: &[],
             keyboard: true,
             tooltip: true,
@@ -241,6 +248,12 @@ impl<'a> Timeline<'a> {
     #[must_use]
     pub fn critical_path(self, path: Option<&'a Arc<PathLayer>>) -> Self {
         Self { path, ..self }
+    }
+
+    /// What a replay gives, beside what the first open rank did.
+    #[must_use]
+    pub fn simulated(self, simulated: Option<&'a SimulatedTrack>) -> Self {
+        Self { simulated, ..self }
     }
 
     /// Texts right of the labels of ranks (`late 5 of 8`).
@@ -285,7 +298,8 @@ impl<'a> Timeline<'a> {
             width if width == metrics::HEADER_WIDTH => width.min((whole.width() * 0.24).max(140.0)),
             width => width,
         };
-        let areas = Areas::new(whole, header_width, state.options.show_overview, pinned.height);
+        let simulated = if self.simulated.is_some() { simulated::HEIGHT } else { 0.0 };
+        let areas = Areas::new(whole, header_width, state.options.show_overview, pinned.height, simulated);
 
         let before = (state.selected, state.range);
         let overview = ui.interact(areas.overview, id.with("overview"), Sense::click_and_drag());
@@ -322,6 +336,7 @@ impl<'a> Timeline<'a> {
 
         let stats = self.paint(ui, state, &areas, placement_key, &pinned, &placed, &canvas, hovered);
         self.headers(ui, state, &areas, id, &pinned, &placed);
+        self.paint_simulated(ui, &ui.painter_at(areas.whole), state, &areas);
         if let Some(event) = hovered.filter(|_| self.tooltip && state.drag.is_none()) {
             egui::Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id.with("tooltip"), egui::PopupAnchor::Pointer)
                 .gap(14.0)

@@ -1,11 +1,15 @@
 //! What the window shows. Nothing here changes the state: panels read it and return messages.
 
+mod advice;
 mod bottom;
 mod breakdown;
+mod collectives;
 mod largest;
 mod overlay;
+mod path;
 mod selection;
 mod start;
+mod stragglers;
 mod summary;
 mod top_bar;
 mod trust;
@@ -37,7 +41,17 @@ pub fn root_ui(ui: &mut Ui, state: &State, timeline: Option<&mut TimelineState>,
                 // A narrow window has little room for time as it is.
                 let width = if ui.available_width() < 1200.0 { 316.0 } else { 336.0 };
                 Panel::right("summary").default_size(width).size_range(280.0..=520.0).frame(panel).show(ui, |ui| {
-                    summary::summary_ui(ui, state, loaded, messages);
+                    // Advice is never behind a menu; what it rests on stands below.
+                    let height = ui.available_height() * 0.45;
+                    Panel::bottom("figures").default_size(height).size_range(80.0..=900.0).frame(panel).show(
+                        ui,
+                        |ui| {
+                            summary::summary_ui(ui, state, loaded, messages);
+                        },
+                    );
+                    CentralPanel::default().frame(panel).show(ui, |ui| {
+                        advice::advice_ui(ui, state, loaded, messages);
+                    });
                 });
             }
             if state.shows_bottom {
@@ -77,6 +91,7 @@ fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut Timel
         .matches(matches)
         .overlays(overlays)
         .badges(&badges)
+        .simulated(loaded.simulation.as_ref().map(|simulation| &*simulation.track))
         .collective_waits(loaded.engine.as_ref().map(|engine| &engine.waits))
         .critical_path(loaded.engine.as_ref().map(|engine| &engine.layer))
         .keyboard(!has_overlay)

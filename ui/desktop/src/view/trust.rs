@@ -106,7 +106,7 @@ fn panel_ui(ui: &mut Ui, state: &State, trust: &Trust) {
     ui.add(egui::Label::new(RichText::new(size).size(metrics::TRACK_FONT).color(colors.dim)).wrap());
     ui.add_space(4.0);
     let height = (ui.ctx().content_rect().height() - 240.0).max(120.0);
-    ScrollArea::vertical().max_height(height).auto_shrink([false, true]).show(ui, |ui| {
+    ScrollArea::vertical().max_height(height).min_scrolled_height(height).auto_shrink([false, true]).show(ui, |ui| {
         for check in &trust.checks {
             ui.horizontal(|ui| {
                 let color = color_of(theme, check.grade);
