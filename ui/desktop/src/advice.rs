@@ -145,9 +145,9 @@ impl Cause {
 
     /// Takes `share` (from 0 to 1) of the cause out of a scenario. Causes have no node in common, so any set of them can be
     /// taken out of one scenario.
-    pub fn take_out(self, scenario: &mut Scenario<'_>, share: f64) {
+    pub fn take_out(self, engine: &Engine, scenario: &mut Scenario<'_>, share: f64) {
         if self == Self::LateRanks {
-            arrive_earlier(scenario, share);
+            arrive_earlier(engine, scenario, share);
             return;
         }
         let left = 1.0 - share;
@@ -155,8 +155,9 @@ impl Cause {
     }
 }
 
-/// Members that come after the median of their collective come earlier by `share` of that.
-fn arrive_earlier(scenario: &mut Scenario<'_>, share: f64) {
+/// Members that come after the median of their collective come earlier by `share` of that. Not so in the first and last
+/// collective of a group: who comes late there may only have begun to record late.
+fn arrive_earlier(engine: &Engine, scenario: &mut Scenario<'_>, share: f64) {
     let graph = scenario.graph();
     for meeting in graph.node_ids().filter(|&id| graph.node(id).kind == NodeKind::Meeting) {
         let arrivals = graph.edges_to(meeting).filter(|edge| edge.kind == EdgeKind::Arrive);
@@ -165,6 +166,9 @@ fn arrive_earlier(scenario: &mut Scenario<'_>, share: f64) {
         // The lower of two middles: of two ranks, the later one is late.
         let Some(&median) = times.get(times.len().saturating_sub(1) / 2) else { continue };
         for edge in graph.edges_to(meeting).filter(|edge| edge.kind == EdgeKind::Arrive) {
+            if graph.node(edge.from).event.is_some_and(|event| engine.is_edge(event)) {
+                continue;
+            }
             let late = graph.source_time_ns(&edge).saturating_sub(median).max(0);
             if late > 0 {
                 let earlier = (late as f64 * share).round() as i64;
@@ -215,7 +219,7 @@ pub fn advise(trace: &Trace, engine: &Engine) -> Vec<AdviceCard> {
             .iter()
             .map(|&share| {
                 let mut scenario = model.clone();
-                cause.take_out(&mut scenario, share);
+                cause.take_out(engine, &mut scenario, share);
                 scenario
             })
             .collect();
@@ -276,7 +280,12 @@ fn path_pieces(trace: &Trace, engine: &Engine, cause: Cause) -> (Vec<Piece>, Vec
 /// The waits of the collectives that were held up longest, and how long the last member came after the median, in ns.
 fn late_pieces(trace: &Trace, engine: &Engine) -> (Vec<Piece>, Vec<EventId>, i64) {
     let (mut pieces, mut events, mut total) = (Vec::new(), Vec::new(), 0_i64);
-    let mut timed: Vec<_> = engine.collectives.collectives.iter().filter(|timed| timed.timing.last.is_some()).collect();
+    let mut timed: Vec<_> = engine
+        .collectives
+        .collectives
+        .iter()
+        .filter(|timed| timed.timing.last.is_some() && !timed.instance.edge)
+        .collect();
     timed.sort_by_key(|timed| std::cmp::Reverse(timed.timing.wait_sum_ns));
     for timed in timed {
         let mut waits = timed.timing.waits_ns.clone();

@@ -168,6 +168,13 @@ impl Engine {
         self.members.get(place).map(|member| (member.1 as usize, member.2 as usize))
     }
 
+    /// Whether an event is of the first or last collective of a group.
+    #[must_use]
+    pub fn is_edge(&self, event: EventId) -> bool {
+        let instance = self.member_of(event).and_then(|(place, _)| self.collectives.collectives.get(place));
+        instance.is_some_and(|timed| timed.instance.edge)
+    }
+
     /// What stands beside the name of a rank: how often it comes last, and whether it is late for more than chance.
     #[must_use]
     pub fn badge_of(&self, rank: RankId) -> Option<(String, bool)> {

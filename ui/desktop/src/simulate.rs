@@ -33,7 +33,7 @@ impl Simulation {
         let mut scenario = Scenario::new(graph, Mode::Model);
         let model = windows(graph, &scenario, &replay(&scenario));
         for cause in Cause::ALL.into_iter().filter(|cause| ids.iter().any(|id| id == cause.id())) {
-            cause.take_out(&mut scenario, MID_SHARE);
+            cause.take_out(engine, &mut scenario, MID_SHARE);
         }
         let times = replay(&scenario);
         let simulated = windows(graph, &scenario, &times);

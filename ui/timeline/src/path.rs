@@ -469,6 +469,7 @@ mod tests {
                 pixels_per_point: 1.0,
                 max_texture_side: 4_096,
                 matches: None,
+                matching_names: None,
                 overlays: &[],
                 waits: None,
                 shifts: &shifts,

@@ -91,6 +91,8 @@ pub(crate) struct SceneInput<'a> {
     /// The widest strip that the renderer takes, in pixels.
     pub max_texture_side: usize,
     pub matches: Option<&'a [EventId]>,
+    /// Names of frames that match, ascending: frames of sampled stacks have no events of their own.
+    pub matching_names: Option<&'a [StrId]>,
     pub overlays: &'a [Overlay],
     /// How long collectives wait, where that is known.
     pub waits: Option<&'a CollectiveWaits>,
@@ -332,7 +334,10 @@ impl<'a> SceneBuilder<'a> {
         let x1 = if width > 3.0 { x1 - pixel } else { x1.max(x0 + pixel) };
         let mut color = self.input.theme.event(self.shown(events.color(event)), depth);
         let id = events.id(event);
-        let dimmed = self.is_dimmed(id);
+        let dimmed = match events.name(event).zip(self.input.matching_names) {
+            Some((name, names)) => names.binary_search(&name).is_err(),
+            None => self.is_dimmed(id),
+        };
         if dimmed {
             color = self.dimmed(color);
         }
@@ -422,6 +427,21 @@ impl<'a> SceneBuilder<'a> {
         let table = theme.event_table(depth);
         let strip = self.texels.len() - self.grid.columns;
         let Some(texels) = self.texels.get_mut(strip..) else { return };
+        if let (RowSource::Flame(..), Some(names)) = (source, self.input.matching_names) {
+            let Some((sequence, pyramid)) = index.sequence(trace, source) else { return };
+            with_sequence!(sequence, bars => {
+                let visible = self.grid.touching(&bars, pyramid);
+                for bar in visible.take(MOST_LOOKED_UP) {
+                    if bars.name(bar).is_some_and(|name| names.binary_search(&name).is_ok()) {
+                        let color = table.get(usize::from(bars.color(bar).0)).copied().unwrap_or_default();
+                        for_each_run(&bars, &self.grid, bar..bar + 1, |columns, _| {
+                            texels.get_mut(columns).into_iter().flatten().for_each(|texel| *texel = color);
+                        });
+                    }
+                }
+            });
+            return;
+        }
         with_sequence!(index.events(trace, &matches), found => {
             let visible = self.grid.touching(&found, None);
             for_each_run(&found, &self.grid, visible, |columns, event| {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use egui::{
     Mesh, Painter, Rect, Response, Role, Sense, Stroke, TextureHandle, TextureOptions, Ui, WidgetInfo, pos2, vec2,
 };
-use gapless_trace::{EventId, RankId, Span, Timestamp, Trace};
+use gapless_trace::{EventId, RankId, Span, StrId, Timestamp, Trace};
 
 use crate::chrome;
 use crate::communication::CollectiveWaits;
@@ -82,6 +82,7 @@ struct SceneKey {
     pixels_per_point: f32,
     theme: Theme,
     matches: Option<Arc<[EventId]>>,
+    names: Option<Arc<[StrId]>>,
     overlays: Vec<Overlay>,
     waits: Option<Arc<CollectiveWaits>>,
     shifts: Shifts,
@@ -91,6 +92,11 @@ struct SceneKey {
 impl SceneKey {
     fn is_same(&self, other: &Self) -> bool {
         let same_matches = match (&self.matches, &other.matches) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        let same_names = match (&self.names, &other.names) {
             (None, None) => true,
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             _ => false,
@@ -108,6 +114,7 @@ impl SceneKey {
         let same_overlays = self.overlays.len() == other.overlays.len()
             && self.overlays.iter().zip(&other.overlays).all(|(a, b)| a.is_same(b));
         same_matches
+            && same_names
             && same_waits
             && same_overlays
             && same_path
@@ -196,6 +203,7 @@ pub struct Timeline<'a> {
     index: &'a TimelineIndex,
     theme: &'a Theme,
     matches: Option<&'a Arc<[EventId]>>,
+    names: Option<&'a Arc<[StrId]>>,
     overlays: &'a [Overlay],
     waits: Option<&'a Arc<CollectiveWaits>>,
     path: Option<&'a Arc<PathLayer>>,
@@ -214,6 +222,7 @@ impl<'a> Timeline<'a> {
             index,
             theme,
             matches: None,
+            names: None,
             overlays: &[],
             waits: None,
             path: None,
@@ -229,6 +238,13 @@ impl<'a> Timeline<'a> {
     #[must_use]
     pub fn matches(self, matches: Option<&'a Arc<[EventId]>>) -> Self {
         Self { matches, ..self }
+    }
+
+    /// Names of frames that a search found, ascending: frames of sampled stacks are found by them, since they are no
+    /// events. Keep the `Arc`, so that what was drawn of it can be used again.
+    #[must_use]
+    pub fn matching_names(self, names: Option<&'a Arc<[StrId]>>) -> Self {
+        Self { names, ..self }
     }
 
     /// Marks over the rows, the first at the bottom.
@@ -523,6 +539,7 @@ impl<'a> Timeline<'a> {
             pixels_per_point,
             theme: self.theme.clone(),
             matches: self.matches.cloned(),
+            names: self.names.cloned(),
             overlays: self.overlays.to_vec(),
             waits: self.waits.cloned(),
             shifts: state.shifts.clone(),
@@ -543,6 +560,7 @@ impl<'a> Timeline<'a> {
                 pixels_per_point,
                 max_texture_side: ui.input(|input| input.max_texture_side),
                 matches: self.matches.map(|matches| &**matches),
+                matching_names: self.names.map(|names| &**names),
                 overlays: self.overlays,
                 waits: self.waits.map(|waits| &**waits),
                 shifts: &state.shifts,

@@ -15,6 +15,7 @@ struct App {
     theme: Theme,
     state: TimelineState,
     matches: Option<Arc<[EventId]>>,
+    names: Option<Arc<[gapless_trace::StrId]>>,
     overlays: Vec<Overlay>,
     path: Option<Arc<crate::PathLayer>>,
     clicked: Option<EventId>,
@@ -30,6 +31,7 @@ fn harness(trace: Trace) -> Harness<'static, App> {
         theme: Theme::dark(),
         state,
         matches: None,
+        names: None,
         overlays: Vec::new(),
         path: None,
         clicked: None,
@@ -38,6 +40,7 @@ fn harness(trace: Trace) -> Harness<'static, App> {
         |ui, app: &mut App| {
             let timeline = Timeline::new(&app.trace, &app.index, &app.theme)
                 .matches(app.matches.as_ref())
+                .matching_names(app.names.as_ref())
                 .overlays(&app.overlays)
                 .critical_path(app.path.as_ref());
             let response = timeline.show(ui, &mut app.state);
@@ -360,4 +363,57 @@ fn matches_stand_out_in_long_lists() {
     let none = bright(&mut harness, Vec::new());
     let some = bright(&mut harness, found);
     assert!(some > none, "{some} bright pixels with a match, {none} without");
+}
+
+#[test]
+fn a_search_lights_frames_inside_of_stacks() {
+    for zoomed in [false, true] {
+        let mut harness = harness(fixtures::sampled(if zoomed { 40 } else { 20_000 }));
+        let place = harness.state().index.layout().ranks()[0]
+            .tracks
+            .iter()
+            .position(|node| node.group == crate::TrackGroup::Samples);
+        harness.state_mut().state.set_track_fold(0, place.unwrap(), crate::TrackFold::Full);
+        let bright = |harness: &mut Harness<'_, App>, name: &str| {
+            // No event has the name of a function that is never innermost.
+            harness.state_mut().matches = Some(Arc::from([]));
+            let names = harness.state().trace.strings().find(name);
+            harness.state_mut().names = Some(names.into_iter().collect());
+            harness.step();
+            let app = harness.state();
+            let color = crate::theme::mix(app.theme.kind(EventKind::PythonFunction), app.theme.ui.background, 0.5);
+            app.state.cache.bright_pixels(color)
+        };
+        let (outer, none) = (bright(&mut harness, "outer_a"), bright(&mut harness, "no such function"));
+        assert!(outer > none, "{outer} bright pixels where a frame matches, {none} where none does");
+        assert_eq!(none, 0);
+    }
+}
+
+#[test]
+fn strips_of_samples_and_lines_of_processors_are_bounded_by_pixels() {
+    let mut harness = harness(fixtures::sampled(200_000));
+    let samples = harness.state().index.layout().ranks()[0]
+        .tracks
+        .iter()
+        .position(|node| node.group == crate::TrackGroup::Samples);
+    harness.state_mut().state.set_track_fold(0, samples.unwrap(), crate::TrackFold::Full);
+    harness.step();
+    let width = harness.get_by_label("Timeline").rect().width() as usize;
+    let (mut most_bars, mut most_texels, mut labels) = (0, 0, 0);
+    for _ in 0..30 {
+        harness.step();
+        let stats = harness.state().state.stats();
+        // A row of bars has at most w/8 of them, a strip none but long ones, a line at most one every other pixel.
+        assert!(stats.rows >= 4, "{stats:?}");
+        assert!(stats.bars <= stats.rows * (width / 8 + width / 38 + 4) + width / 2 + 2, "{stats:?}");
+        assert!(stats.texels <= stats.rows * width, "{stats:?}");
+        assert!(stats.read <= stats.rows * (3 * width + 4 * 4_096), "{stats:?}");
+        most_bars = most_bars.max(stats.bars);
+        most_texels = most_texels.max(stats.texels);
+        labels = labels.max(stats.labels);
+        harness.state_mut().state.view.zoom(1.9, 0.41);
+    }
+    assert!(most_bars > width / 4, "the line and the frames are drawn: {most_bars}");
+    assert!(most_texels > width && labels > 0, "{most_texels} texels, {labels} labels");
 }

@@ -158,7 +158,7 @@ fn band_ui(ui: &mut Ui, theme: &Theme, gain: GainBand, most: i64) {
     );
     let x = |ns: i64| bar.left() + bar.width() * (ns as f64 / most as f64) as f32;
     let piece = |from: f32, to: f32| Rect::from_min_max(pos2(from, bar.top()), pos2(to, bar.bottom()));
-    ui.painter().rect_filled(bar, 4.0, theme.ui.background);
+    ui.painter().rect_filled(bar, 4.0, theme.ui.hairline);
     ui.painter().rect_filled(piece(bar.left(), x(gain.high_ns)), 4.0, fade(theme.ui.accent, 0.45));
     ui.painter().rect_filled(piece(bar.left(), x(gain.low_ns)), 4.0, theme.ui.accent);
     let mark: Color32 = theme.ui.text;

@@ -84,11 +84,13 @@ fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut Timel
     let search = &loaded.search.result;
     let lit = loaded.highlight.as_ref().map(|highlight| &highlight.events).filter(|events| !events.is_empty());
     let matches = lit.or((!search.query.is_empty()).then_some(&search.events));
+    let names = (lit.is_none() && !search.query.is_empty()).then_some(&search.matching_names);
     let overlays = loaded.highlight.as_ref().map_or(&[][..], |highlight| highlight.overlays.as_slice());
     let has_overlay =
         state.palette.is_some() || state.path_field.is_some() || state.shows_help || state.check.is_some();
     let response = Timeline::new(&loaded.trace, &loaded.index, &state.theme)
         .matches(matches)
+        .matching_names(names)
         .overlays(overlays)
         .badges(&badges)
         .simulated(loaded.simulation.as_ref().map(|simulation| &*simulation.track))
