@@ -45,7 +45,7 @@ pub use flame::{Flame, FlameBar, FlameRow};
 pub use format::{counter_value, grouped, precise};
 pub use index::TimelineIndex;
 pub use input::{KEYS, KeyHelp};
-pub use layout::{FlameId, ListId, RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, TrackRow};
+pub use layout::{BelowSteps, FlameId, ListId, RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, TrackRow};
 pub use links::{Link, links_of, next_linked, previous_linked};
 pub use names::display_name;
 pub use overlay::{BarStyle, Overlay, OverlayColor, OverlayPlace};

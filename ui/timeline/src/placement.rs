@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 use gapless_trace::{EventId, RankId, RowId, Trace, TrackId};
 
 use crate::communication::CommunicationGroup;
-use crate::layout::{RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, TrackRow, is_crowded};
+use crate::layout::{BelowSteps, RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, TrackRow, is_crowded};
 use crate::theme::metrics;
 
 /// How much of a track is shown.
@@ -193,7 +193,7 @@ impl Placement {
                 } else if open && node.group != TrackGroup::Steps && (show_hidden || !node.hidden) {
                     let fold = folds.track(place, track, node.group);
                     // What stays on top is not said again below.
-                    match without_repeats(node).filter(|_| pinned_rank == Some(place)) {
+                    match below_steps(node).filter(|_| pinned_rank == Some(place)) {
                         Some(node) => scrolled.push_track((place, track), rank, &node, fold, max_depth),
                         None => scrolled.push_track((place, track), rank, node, fold, max_depth),
                     }
@@ -376,10 +376,14 @@ impl Placement {
         }
         let own = rows.iter().find(|placed| placed.content == RowContent::Source(source));
         let node = layout.ranks().get(rank)?.tracks.get(track)?;
-        let is_repeat = node.rows.get(inner)?.repeats_steps;
-        if own.is_none() && is_repeat && rows.len() > 1 {
-            // It stays on top, and is drawn there alone.
-            return None;
+        let shows = |list| rows.iter().find(|placed| placed.content == RowContent::Source(RowSource::List(list)));
+        match node.rows.get(inner)?.below_steps {
+            // What stays on top is drawn there alone.
+            BelowSteps::Rest(list) if own.is_none() && shows(list).is_some() => {
+                return shows(list).filter(|_| layout.position(trace, list, event).is_some());
+            }
+            BelowSteps::Nothing if own.is_none() && rows.len() > 1 => return None,
+            BelowSteps::All | BelowSteps::Nothing | BelowSteps::Rest(_) => {}
         }
         own.or_else(|| rows.get(inner.min(rows.len().saturating_sub(1))))
     }
@@ -400,10 +404,15 @@ pub(crate) fn collectives_row<'a>(
     })
 }
 
-/// A track without its rows that repeat the steps; `None` if it has none, or nothing else.
-fn without_repeats(node: &TrackNode) -> Option<TrackNode> {
-    let rest: Vec<TrackRow> = node.rows.iter().filter(|row| !row.repeats_steps).copied().collect();
-    (rest.len() < node.rows.len() && !rest.is_empty()).then(|| TrackNode { rows: rest, ..node.clone() })
+/// A track without what the steps show; `None` if it shows nothing of that, or nothing else.
+fn below_steps(node: &TrackNode) -> Option<TrackNode> {
+    let rest = node.rows.iter().filter_map(|row| match row.below_steps {
+        BelowSteps::All => Some(*row),
+        BelowSteps::Nothing => None,
+        BelowSteps::Rest(list) => Some(TrackRow { source: RowSource::List(list), ..*row }),
+    });
+    let rest: Vec<TrackRow> = rest.collect();
+    (rest != node.rows && !rest.is_empty()).then(|| TrackNode { rows: rest, ..node.clone() })
 }
 
 fn row_height(group: TrackGroup, place: usize) -> f32 {
@@ -481,11 +490,17 @@ mod tests {
 
     #[test]
     fn every_event_has_a_row_wherever_it_is_folded() {
-        let (_, placement, trace) = placed(true, |folds| folds.set_track(0, 1, TrackFold::Folded));
+        let (pinned, placement, trace) = placed(true, |folds| folds.set_track(0, 1, TrackFold::Folded));
         let layout = TimelineLayout::new(&trace);
         for (id, track) in trace.track_ids() {
             for event in track.event_ids() {
-                let row = placement.row_of(&trace, &layout, event).unwrap();
+                let on_top = || {
+                    pinned.rows.iter().find(|row| match row.content {
+                        RowContent::Source(RowSource::List(list)) => layout.position(&trace, list, event).is_some(),
+                        _ => false,
+                    })
+                };
+                let row = placement.row_of(&trace, &layout, event).or_else(on_top).unwrap();
                 let open = track.rank.0 == 0;
                 assert_eq!(open, matches!(row.content, RowContent::Source(_)), "{id:?}");
                 if !open && trace.event(event).kind == EventKind::Collective {

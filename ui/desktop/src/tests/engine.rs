@@ -156,7 +156,7 @@ fn ticking_advice_draws_what_it_would_bring() {
     user.click(&format!("Simulate: {}", card.title));
     let simulation = user.loaded().simulation.clone().unwrap();
     assert_eq!(simulation.difference().0, -card.gain.mid_ns, "the replay gives the figure of the card");
-    assert!(user.sees_part("Simulated together"));
+    assert!(user.sees_part("Replayed: "));
     assert!(user.sees("Simulated: Rank 0, simulated"), "the track stands on the timeline");
     assert_eq!(simulation.track.texts().len(), 3, "an end for each step");
     assert!(!simulation.track.busy_of(RankId(0)).is_empty());

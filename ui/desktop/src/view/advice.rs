@@ -51,10 +51,10 @@ fn cards_ui(ui: &mut Ui, state: &State, loaded: &Loaded, engine: &Engine, messag
     let theme = &state.theme;
     if let Some(simulation) = &loaded.simulation {
         let text = format!(
-            "Simulated together: {} instead of {}, {}",
+            "Replayed: {} instead of {} ({})",
             in_text(simulation.simulated),
             in_text(simulation.model),
-            signed(simulation.difference())
+            signed(simulation.difference()).replace(' ', "\u{a0}")
         );
         ui.add(egui::Label::new(RichText::new(text).color(theme.ui.accent)).wrap());
     } else if !state.ticked.is_empty() {
