@@ -250,6 +250,9 @@ pub struct OpenArgs {
     /// Panel to show below the timeline
     #[arg(long, value_enum, value_name = "NAME", requires = "screenshot", help_heading = PICTURE)]
     pub panel: Option<Panel>,
+    /// Advice to simulate, by its id (`late-ranks`, `host`, `data-loading`, …); can be given several times
+    #[arg(long, value_name = "ID", requires = "screenshot", help_heading = PICTURE)]
+    pub simulate: Vec<String>,
     #[command(flatten)]
     pub read: ReadArgs,
 }
@@ -271,10 +274,15 @@ pub enum Renderer {
 pub enum Panel {
     Selection,
     Breakdown,
+    Path,
+    Collectives,
+    Stragglers,
     Kernels,
     Operators,
     Transfers,
     Warnings,
+    /// The checks of the model, over the timeline
+    Trust,
 }
 
 /// A stretch of time counted from the start of the trace; an open end reaches the end of the trace.

@@ -48,6 +48,8 @@ pub enum Command {
     ClearHighlight,
     /// Show a tab of the bottom panel.
     Tab(BottomTab),
+    /// Show or hide the checks of the model.
+    ShowTrust,
     /// Look at what can be recorded here.
     CheckMachine,
     /// Show the end of a recording as it grows, or stay.
@@ -150,6 +152,16 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Command::ToggleBottom, "Show or hide the tables", key(CTRL, Key::J), Menu::View, Needs::Trace),
     row(Command::Tab(BottomTab::Selection), "Show the selection", key(CTRL, Key::Num1), Menu::View, Needs::Trace),
     row(Command::Tab(BottomTab::Breakdown), "Show the breakdown", key(CTRL, Key::Num2), Menu::View, Needs::Trace),
+    row(Command::Tab(BottomTab::Path), "Show the critical path", key(CTRL, Key::Num7), Menu::View, Needs::Trace),
+    row(
+        Command::Tab(BottomTab::Collectives),
+        "Show collectives over ranks",
+        key(CTRL, Key::Num8),
+        Menu::View,
+        Needs::Trace,
+    ),
+    row(Command::Tab(BottomTab::Stragglers), "Show who comes late", key(CTRL, Key::Num9), Menu::View, Needs::Trace),
+    row(Command::ShowTrust, "Show the checks of the model", key(CTRL, Key::T), Menu::View, Needs::Trace),
     row(Command::Tab(BottomTab::Kernels), "Show the kernels", key(CTRL, Key::Num3), Menu::View, Needs::Trace),
     row(Command::Tab(BottomTab::Operators), "Show the operators", key(CTRL, Key::Num4), Menu::View, Needs::Trace),
     row(

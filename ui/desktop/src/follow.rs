@@ -186,6 +186,7 @@ impl Model {
         loaded.trace = opened.trace;
         loaded.index = opened.index;
         loaded.report = Some(report);
+        loaded.engine = None;
         // What is lit up names events of the trace before.
         loaded.highlight = None;
         loaded.table_rank = table_rank;
@@ -199,6 +200,7 @@ impl Model {
             self.jobs.same_name(generation, trace, event);
         }
         self.window_again(window);
+        self.run_engine();
     }
 }
 

@@ -13,10 +13,12 @@ use gapless_formats::{OpenError, OpenOptions, Progress};
 use gapless_timeline::TimelineIndex;
 use gapless_trace::{EventId, RankId, Trace};
 
+use crate::engine::Engine;
 use crate::follow::Stamp;
 use crate::record::{MachineCheck, Recording};
 use crate::same_name::SameName;
 use crate::search::{SearchResult, search};
+use crate::simulate::Simulation;
 
 /// Tells apart the traces that were opened one after another: late results of a closed one are dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +75,10 @@ pub enum Done {
     Cancelled(Generation),
     /// The trace was analysed.
     Analysed(Generation, Box<Report>),
+    /// The engine ran on the trace.
+    Engine(Generation, Arc<Trace>, Arc<Engine>),
+    /// Ticked advice was replayed.
+    Simulated(Generation, Arc<Simulation>),
     /// A search ended.
     Found(Generation, SearchResult),
     /// The statistics of the selected event's name are there.
@@ -250,6 +256,22 @@ impl Jobs {
     pub fn analyse(&self, generation: Generation, trace: Arc<Trace>) {
         self.spawn(move |sender| {
             sender.send(Done::Analysed(generation, Box::new(Report::new(&trace)))).ok();
+        });
+    }
+
+    /// Runs the engine.
+    pub fn run_engine(&self, generation: Generation, trace: Arc<Trace>) {
+        self.spawn(move |sender| {
+            let engine = Arc::new(Engine::new(&trace));
+            sender.send(Done::Engine(generation, trace, engine)).ok();
+        });
+    }
+
+    /// Replays cards of advice together.
+    pub fn simulate(&self, generation: Generation, trace: Arc<Trace>, engine: Arc<Engine>, ids: Vec<String>) {
+        self.spawn(move |sender| {
+            let simulation = Arc::new(Simulation::new(&trace, &engine, ids));
+            sender.send(Done::Simulated(generation, simulation)).ok();
         });
     }
 

@@ -7,11 +7,16 @@
 //! - Colours and sizes come from `gapless_timeline::Theme`; none are named here.
 //! - A picture ([`screenshot()`]) is drawn by the same code as the window, without a display or a GPU driver.
 
+mod advice;
+mod align;
 mod app;
 mod command;
 mod dialog;
+mod engine;
+mod engine_rows;
 mod follow;
 mod format;
+mod highlight;
 mod icon;
 mod jobs;
 mod message;
@@ -22,6 +27,7 @@ mod record;
 mod same_name;
 mod screenshot;
 mod search;
+mod simulate;
 mod state;
 mod system;
 mod table;

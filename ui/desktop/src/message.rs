@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use gapless_analysis::path::Category;
 use gapless_trace::{EventId, RankId, Span};
 
 use crate::BottomTab;
+use crate::align::Alignment;
 use crate::command::Command;
 use crate::part::Part;
 use crate::state::Window;
@@ -39,6 +41,22 @@ pub enum Message {
     ShowHiddenCommunication,
     /// Light up the events of a name of one rank, or of all, and go there.
     ShowName(Option<RankId>, String),
+    /// Simulate a card of advice, or stop.
+    TickAdvice(String),
+    /// Light up what a card of advice is about, and go there.
+    ShowEvidence(String),
+    /// Open or close the details of a card of advice.
+    OpenAdvice(String),
+    /// Bring ranks side by side in another way.
+    Align(Alignment),
+    /// Light up the time of a category on the critical path of the window.
+    ShowCategory(Category),
+    /// Go to a stretch of a critical path, by its place.
+    ShowPathRow(usize),
+    /// Go to a collective, by its place in the report, and show its arrivals.
+    ShowCollective(usize),
+    /// Light up the time that others wait for a rank alone.
+    ShowLateness(RankId),
     /// Go to the stretch of time of one rank.
     ShowSpan(Option<RankId>, Span),
     /// Look at another piece of the highlight: forward or back, by length.
@@ -51,6 +69,8 @@ pub enum Message {
     SelectionChanged(Option<EventId>),
     /// Another range is dragged on the timeline already.
     RangeChanged(Option<Span>),
+    /// Open or close the checks of the model.
+    ShowTrust(bool),
     /// The text of the search field.
     SearchText(String),
     /// Open or close the list of names that were found.

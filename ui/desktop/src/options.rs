@@ -53,6 +53,10 @@ pub struct ScreenshotOptions {
     pub expanded_rank: Option<u32>,
     /// Tab of the bottom panel; the breakdown, or the selection when an event is selected.
     pub tab: Option<BottomTab>,
+    /// Whether the checks of the model are open.
+    pub shows_trust: bool,
+    /// Cards of advice to simulate, by id.
+    pub simulate: Vec<String>,
 }
 
 impl ScreenshotOptions {
@@ -72,6 +76,8 @@ impl ScreenshotOptions {
             select: None,
             expanded_rank: None,
             tab: None,
+            shows_trust: false,
+            simulate: Vec::new(),
         }
     }
 }
@@ -157,6 +163,12 @@ choice! {
         /// Where the time of each rank went.
         #[default]
         Breakdown = "breakdown",
+        /// What decided how long steps take.
+        Path = "path",
+        /// Collectives over ranks.
+        Collectives = "collectives",
+        /// Ranks that come late.
+        Stragglers = "stragglers",
         /// Kernels by name.
         Kernels = "kernels",
         /// Operators by name.
@@ -178,6 +190,9 @@ impl BottomTab {
             Self::Kernels => "Kernels",
             Self::Operators => "Operators",
             Self::Transfers => "Copies & collectives",
+            Self::Path => "Critical path",
+            Self::Collectives => "Collectives",
+            Self::Stragglers => "Stragglers",
             Self::Warnings => "Warnings",
         }
     }

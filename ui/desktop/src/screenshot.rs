@@ -83,6 +83,15 @@ fn arrange(model: &mut Model, options: &ScreenshotOptions) -> anyhow::Result<()>
     if let (Some(range), Some(timeline)) = (options.range, &mut model.timeline) {
         timeline.zoom_to(absolute(&trace, range)?);
     }
+    for id in &options.simulate {
+        let known = model.state.loaded.as_ref().and_then(|loaded| loaded.engine.as_ref());
+        let known: Vec<&str> = known.iter().flat_map(|engine| &engine.advice).map(|card| card.id.as_str()).collect();
+        if !known.contains(&id.as_str()) {
+            bail!("there is no advice \"{id}\" for this trace; there is {}", known.join(", "));
+        }
+        model.update(Message::TickAdvice(id.clone()));
+    }
+    model.update(Message::ShowTrust(options.shows_trust));
     if let Some(tab) = options.tab {
         model.update(Message::ShowTab(tab));
     } else if options.select.is_none() {

@@ -12,6 +12,8 @@ pub struct SearchResult {
     pub query: String,
     /// All events whose name holds the query, whatever its case, ascending by id.
     pub events: Arc<[EventId]>,
+    /// All names that hold the query, of frames too, ascending.
+    pub matching_names: Arc<[StrId]>,
     /// Their names, the longest summed duration first.
     pub names: Vec<NameHits>,
 }
@@ -58,6 +60,10 @@ pub fn search(trace: &Trace, query: &str) -> SearchResult {
             hits.longest = id;
         }
     }
+    let ids = trace.strings().iter().zip(&matches).filter(|(_, matches)| **matches).map(|((id, _), _)| id);
+    let mut ids: Vec<StrId> = ids.collect();
+    ids.sort_unstable();
+    result.matching_names = ids.into();
     result.events = found.into();
     result.names = names.into_values().collect();
     result.names.sort_by_key(|hits| (std::cmp::Reverse(hits.total), hits.name));

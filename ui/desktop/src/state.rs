@@ -6,16 +6,20 @@ use std::sync::Arc;
 use gapless_analysis::interval::Interval;
 use gapless_analysis::{HostParts, Partition, StepBreakdown, StepSummary};
 use gapless_formats::OpenOptions;
-use gapless_timeline::{Overlay, Theme, TimelineIndex};
+use gapless_timeline::{Overlay, Shifts, Theme, TimelineIndex};
 use gapless_trace::{Args, Duration, EventId, RankId, Span, Timestamp, Trace, TrackKind};
 
+use crate::align::Alignment;
 use crate::command::Needs;
+use crate::engine::Engine;
+use crate::engine_rows::PathView;
 use crate::follow::Followed;
 use crate::jobs::{Generation, OpenProgress, Report};
 use crate::part::Part;
 use crate::record::{CheckState, RecordCommand, Recording};
 use crate::same_name::SameName;
 use crate::search::SearchResult;
+use crate::simulate::Simulation;
 use crate::table::{Sort, TableId};
 use crate::{BottomTab, ThemeChoice};
 
@@ -43,6 +47,12 @@ pub struct State {
     pub shows_bottom: bool,
     /// Whether the help is open.
     pub shows_help: bool,
+    /// The cards of advice that are simulated, by id.
+    pub ticked: Vec<String>,
+    /// The card of advice whose details are open.
+    pub opened_advice: Option<String>,
+    /// Whether the panel with the checks of the model is open.
+    pub shows_trust: bool,
     /// Whether the end of a growing recording is kept in view.
     pub follows_end: bool,
     /// What the surroundings know about recording.
@@ -159,7 +169,7 @@ impl RankRow {
 pub struct WindowView {
     /// Its name (`ProfilerStep#10`, `Whole recording`, `Selected range`).
     pub title: String,
-    /// From the first start to the last end over ranks.
+    /// From the first start to the last end over ranks, as the timeline shows them.
     pub hull: Span,
     /// The ranks that take part, in order.
     pub rows: Vec<RankRow>,
@@ -258,6 +268,18 @@ pub struct Loaded {
     pub followed: Option<Followed>,
     /// Where the time went, once it is known.
     pub report: Option<Report>,
+    /// What the engine found, once it has run.
+    pub engine: Option<Arc<Engine>>,
+    /// What the ticked advice gives, once it was replayed.
+    pub simulation: Option<Arc<Simulation>>,
+    /// By what ranks are brought side by side on the timeline.
+    pub alignment: Alignment,
+    /// By how much that shifts them.
+    pub shifts: Shifts,
+    /// The critical path of the window.
+    pub path: PathView,
+    /// The collective whose arrivals are shown, by place in the report.
+    pub chosen_collective: Option<usize>,
     /// Which stretch of time the numbers are about.
     pub window: Window,
     /// That stretch worked out; `None` until the report is there.
@@ -309,6 +331,7 @@ impl Loaded {
                 Window::Whole => Some(of_step(&rank.whole)),
                 Window::Step(place) => step_of(&report.analysis.steps, place, &rank.steps).map(of_step),
                 Window::Range(span) => {
+                    let span = self.shifts.recorded(rank.breakdown.rank_id, span);
                     let interval = Interval::new(span.start.0, span.end.0);
                     Some((span, work.partition(span), host.as_ref().map(|host| host.parts(interval))))
                 }
@@ -318,7 +341,8 @@ impl Loaded {
                 rows.push(RankRow { rank: rank.breakdown.rank_id, label, span, partition, host });
             }
         }
-        let hull = rows.iter().map(|row| row.span).reduce(Span::hull).unwrap_or(whole);
+        let shown = |row: &RankRow| self.shifts.shown(row.rank, row.span);
+        let hull = rows.iter().map(shown).reduce(Span::hull).unwrap_or(whole);
         Some(WindowView { title, hull, rows })
     }
 

@@ -21,13 +21,30 @@ pub enum TableId {
     Copies,
     /// Collectives by name and group.
     Collectives,
+    /// Stretches of the critical path.
+    Segments,
+    /// Single collectives over ranks.
+    Instances,
+    /// How ranks come to their collectives.
+    Lateness,
 }
 
 impl TableId {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 7;
     /// All of them.
-    pub const ALL: [Self; Self::COUNT] = [Self::Kernels, Self::Operators, Self::Copies, Self::Collectives];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Kernels,
+        Self::Operators,
+        Self::Copies,
+        Self::Collectives,
+        Self::Segments,
+        Self::Instances,
+        Self::Lateness,
+    ];
+
+    /// How many of them are of one rank, from the first on.
+    pub const OF_RANK: usize = 4;
 
     /// Its place in arrays.
     #[must_use]
@@ -37,7 +54,7 @@ impl TableId {
 }
 
 /// How a table is sorted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sort {
     /// By which column.
     pub column: usize,

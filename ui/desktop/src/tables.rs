@@ -8,11 +8,11 @@ use crate::format::{bytes, duration_f64, percent, thousands, three_figures};
 use crate::table::{Column, Key, Sort, TableId, order};
 
 /// Width of a column of counts or shares.
-const NARROW: f32 = 76.0;
+pub const NARROW: f32 = 76.0;
 /// Width of a column of times.
-const TIME: f32 = 84.0;
+pub const TIME: f32 = 84.0;
 
-/// The order of the rows of one table.
+/// The order of the rows of one table of a rank.
 #[must_use]
 pub fn order_of(tables: &Tables, table: TableId, sort: Sort) -> Vec<u32> {
     match table {
@@ -20,10 +20,13 @@ pub fn order_of(tables: &Tables, table: TableId, sort: Sort) -> Vec<u32> {
         TableId::Operators => order(&tables.operators, OPERATORS, sort),
         TableId::Copies => order(&tables.copies, COPIES, sort),
         TableId::Collectives => order(&tables.collectives, COLLECTIVES, sort),
+        // They are not of a rank.
+        TableId::Segments | TableId::Instances | TableId::Lateness => Vec::new(),
     }
 }
 
-const fn text<R>(
+/// A column of text.
+pub const fn text<R>(
     title: &'static str,
     width: f32,
     tip: &'static str,
@@ -33,7 +36,8 @@ const fn text<R>(
     Column { title, width, is_number: false, tip, text, full: None, key }
 }
 
-const fn number<R>(
+/// A column of numbers.
+pub const fn number<R>(
     title: &'static str,
     width: f32,
     tip: &'static str,

@@ -1,23 +1,22 @@
 //! The one place where the app's state changes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gapless_analysis::{HostThread, RankWork};
-use gapless_timeline::{BarStyle, Overlay, OverlayColor, OverlayPlace, Theme, TimelineCommand, TimelineState};
-use gapless_trace::{Duration, EventId, EventKind, RankId, Span, Timestamp, Trace, TrackKind};
+use gapless_timeline::{Shifts, Theme, TimelineCommand, TimelineState};
+use gapless_trace::{EventId, RankId, Span, Trace};
 
+use crate::align::Alignment;
 use crate::command::Command;
+use crate::engine::Engine;
+use crate::engine_rows::{self, PathView};
 use crate::follow::Followed;
+use crate::highlight::open_only;
 use crate::jobs::{Done, Generation, Jobs, Report};
 use crate::message::Message;
-use crate::part::Part;
 use crate::record::{CheckState, Recording, Surroundings};
-use crate::state::{
-    Failure, Highlight, Loaded, Loading, Palette, PathField, Piece, Search, Selection, State, Window, name_of,
-};
-use crate::table::{Sort, TableId};
+use crate::state::{Failure, Loaded, Loading, Palette, PathField, Search, Selection, State, Window, name_of};
+use crate::table::{Sort, TableId, order};
 use crate::tables::order_of;
 use crate::view::slowest_worth_naming;
 use crate::{BottomTab, ThemeChoice, dialog};
@@ -66,6 +65,9 @@ impl Model {
             shows_summary: true,
             shows_bottom: true,
             shows_help: false,
+            shows_trust: false,
+            ticked: Vec::new(),
+            opened_advice: None,
             follows_end: false,
             recording: None,
             record_commands: Surroundings {
@@ -80,7 +82,8 @@ impl Model {
             path_field: None,
             is_picking: false,
             // Kernels by share, operators by device time, copies and collectives by their sum.
-            sorts: [by_time(1), by_time(2), by_time(2), by_time(2)],
+            // The longest stretch, the greatest wait and the latest rank first.
+            sorts: [by_time(1), by_time(2), by_time(2), by_time(2), by_time(4), by_time(5), by_time(2)],
         };
         let effects = Effects { apply_theme: true, ..Effects::default() };
         Self { state, timeline: None, jobs, effects, keeps_view: false }
@@ -117,6 +120,12 @@ impl Model {
                     name,
                     followed: files.map(|(paths, stamp)| Followed::new(paths, stamp)),
                     report: None,
+                    engine: None,
+                    simulation: None,
+                    alignment: Alignment::default(),
+                    shifts: Shifts::default(),
+                    path: PathView::default(),
+                    chosen_collective: None,
                     window: Window::Whole,
                     view: None,
                     highlight: None,
@@ -132,6 +141,14 @@ impl Model {
             }
             Done::Cancelled(generation) if Some(generation) == coming => self.state.loading = None,
             Done::Analysed(generation, report) if Some(generation) == shown => self.take_report(*report),
+            Done::Engine(generation, trace, engine) if Some(generation) == shown => self.take_engine(&trace, engine),
+            Done::Simulated(generation, simulation) if Some(generation) == shown => {
+                if let Some(loaded) = &mut self.state.loaded
+                    && simulation.ids == self.state.ticked
+                {
+                    loaded.simulation = Some(simulation);
+                }
+            }
             Done::Found(generation, result) if Some(generation) == shown => {
                 if let Some(loaded) = &mut self.state.loaded
                     && loaded.search.query.trim() == result.query
@@ -174,6 +191,8 @@ impl Model {
             | Done::Failed(..)
             | Done::Cancelled(_)
             | Done::Analysed(..)
+            | Done::Engine(..)
+            | Done::Simulated(..)
             | Done::Found(..)
             | Done::SameName(..) => {}
         }
@@ -192,6 +211,52 @@ impl Model {
         }
         self.choose_window(window, !self.keeps_view);
         self.sort_all();
+        self.run_engine();
+    }
+
+    /// Runs the engine on the trace on the screen; what it found before stays until then.
+    pub(crate) fn run_engine(&mut self) {
+        if let Some(loaded) = &self.state.loaded {
+            self.jobs.run_engine(loaded.generation, Arc::clone(&loaded.trace));
+        }
+    }
+
+    fn take_engine(&mut self, trace: &Arc<Trace>, engine: Arc<Engine>) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        // A recording that grew meanwhile has events of its own.
+        if !Arc::ptr_eq(&loaded.trace, trace) {
+            return;
+        }
+        let waits = engine.collectives.collectives.iter().enumerate();
+        loaded.chosen_collective = waits
+            .max_by_key(|(place, timed)| (timed.timing.wait_sum_ns, std::cmp::Reverse(*place)))
+            .map(|(place, _)| place);
+        loaded.engine = Some(engine);
+        loaded.simulation = None;
+        let alignment = loaded.alignment;
+        self.view_path();
+        self.align(alignment);
+        self.simulate();
+    }
+
+    fn tick_advice(&mut self, id: String) {
+        match self.state.ticked.iter().position(|ticked| *ticked == id) {
+            Some(place) => drop(self.state.ticked.remove(place)),
+            None => self.state.ticked.push(id),
+        }
+        self.simulate();
+    }
+
+    /// Replays the ticked advice; the track of what was ticked before goes at once.
+    fn simulate(&mut self) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        loaded.simulation = None;
+        let Some(engine) = loaded.engine.clone() else { return };
+        // Advice of another trace may be no advice for this one.
+        self.state.ticked.retain(|id| engine.advice.iter().any(|card| card.id == *id));
+        if !self.state.ticked.is_empty() {
+            self.jobs.simulate(loaded.generation, Arc::clone(&loaded.trace), engine, self.state.ticked.clone());
+        }
     }
 
     /// Opens `paths` as one trace. What is on the screen stays until the new trace is there.
@@ -257,8 +322,20 @@ impl Model {
             Message::ShowPart(rank, part) => self.show_part(rank, part),
             Message::ShowHiddenCommunication => self.show_hidden_communication(),
             Message::ShowName(rank, name) => self.show_name(rank, &name),
+            Message::TickAdvice(id) => self.tick_advice(id),
+            Message::ShowEvidence(id) => self.show_evidence(&id),
+            Message::OpenAdvice(id) => {
+                let is_open = self.state.opened_advice.as_ref() == Some(&id);
+                self.state.opened_advice = (!is_open).then_some(id);
+            }
+            Message::Align(alignment) => self.align(alignment),
+            Message::ShowCategory(category) => self.show_category(category),
+            Message::ShowPathRow(place) => self.show_path_row(place),
+            Message::ShowCollective(place) => self.show_collective(place),
+            Message::ShowLateness(rank) => self.show_lateness(rank),
             Message::ShowSpan(rank, span) => {
                 if let Some(timeline) = &mut self.timeline {
+                    let span = rank.map_or(span, |rank| timeline.shifts.shown(rank, span));
                     if let (Some(rank), Some(loaded)) = (rank, &self.state.loaded) {
                         open_only(timeline, &loaded.trace, rank);
                     }
@@ -279,6 +356,7 @@ impl Model {
             },
             Message::RangeChanged(range) => self.range_changed(range),
             Message::SearchText(text) => self.search_text(text),
+            Message::ShowTrust(shows) => self.state.shows_trust = shows,
             Message::SearchList(shows) => {
                 if let Some(loaded) = &mut self.state.loaded {
                     loaded.search.shows_list = shows && !loaded.search.query.is_empty();
@@ -344,6 +422,7 @@ impl Model {
                     self.run_timeline(TimelineCommand::ClearSelection);
                 }
             }
+            Command::ShowTrust => self.state.shows_trust = !self.state.shows_trust,
             Command::CheckMachine => {
                 if let Some(recording) = self.state.recording.clone() {
                     self.state.check = Some(CheckState::Running);
@@ -431,6 +510,13 @@ impl Model {
         loaded.window = window;
         loaded.view = Some(view);
         loaded.highlight = None;
+        let is_by_step = loaded.alignment == Alignment::Step;
+        self.view_path();
+        if is_by_step {
+            self.align(Alignment::Step);
+        }
+        let Some(loaded) = &self.state.loaded else { return };
+        let hull = loaded.view.as_ref().map_or(hull, |view| view.hull);
         if let Some(timeline) = &mut self.timeline {
             if !matches!(window, Window::Range(_)) {
                 timeline.range = None;
@@ -473,139 +559,13 @@ impl Model {
         }
     }
 
-    fn show_part(&mut self, rank: Option<RankId>, part: Part) {
-        let of_rank = rank.map(|rank| move |other: RankId| other == rank);
-        let label = |rank_label: Option<&str>| match rank_label {
-            Some(rank_label) => format!("{rank_label}: {}", part.label()),
-            None => format!("All ranks: {}", part.label()),
-        };
-        self.light_up(move |kind| part.holds(kind), of_rank, label, |work, host, span| part.spans(work, host, span));
-    }
-
-    fn show_hidden_communication(&mut self) {
-        let label = |_: Option<&str>| "All ranks: communication under compute".to_owned();
-        self.light_up(EventKind::is_communication, None::<fn(RankId) -> bool>, label, |work, _, span| {
-            let window = gapless_analysis::interval::Interval::new(span.start.0, span.end.0);
-            let hidden = work.communication().clip(window).intersection(&work.compute().clip(window));
-            let as_span = |piece: &gapless_analysis::interval::Interval| Span {
-                start: Timestamp(piece.start),
-                end: Timestamp(piece.end),
-            };
-            hidden.intervals().iter().map(as_span).collect()
-        });
-    }
-
-    /// Lights up pieces of the chosen window of the ranks that `of_rank` picks (all if `None`), and goes there. Device
-    /// work of `kinds` in the pieces keeps its colour.
-    fn light_up(
-        &mut self,
-        kinds: impl Fn(EventKind) -> bool + Copy,
-        of_rank: Option<impl Fn(RankId) -> bool>,
-        label: impl Fn(Option<&str>) -> String,
-        spans: impl Fn(&RankWork, Option<&HostThread>, Span) -> Vec<Span>,
-    ) {
-        let Some(loaded) = &mut self.state.loaded else { return };
-        let (Some(report), Some(view)) = (&loaded.report, &loaded.view) else { return };
-        let mut pieces = Vec::new();
-        let mut events = Vec::new();
-        let mut window: Option<Span> = None;
-        let mut rank_label = None;
-        let mut opened = None;
-        for row in &view.rows {
-            if of_rank.as_ref().is_some_and(|of_rank| !of_rank(row.rank)) {
-                continue;
-            }
-            if of_rank.is_some() {
-                rank_label = Some(row.label.as_str());
-                opened = Some(row.rank);
-            }
-            window = Some(window.map_or(row.span, |window| window.hull(row.span)));
-            if let Some(work) = report.works.get(row.rank.index()) {
-                let host = report.hosts.get(row.rank.index()).and_then(Option::as_ref);
-                let spans = spans(work, host, row.span);
-                events.extend(events_in(&loaded.trace, row.rank, kinds, &spans));
-                pieces.extend(spans.into_iter().map(|span| Piece { rank: row.rank, span }));
-            }
-        }
-        let highlight = Highlight::new(&loaded.trace, &report.hosts, label(rank_label), pieces, events);
-        loaded.highlight = Some(highlight);
-        if let (Some(timeline), Some(window)) = (&mut self.timeline, window) {
-            if let Some(rank) = opened {
-                open_only(timeline, &loaded.trace, rank);
-            }
-            timeline.show_span(window);
-        }
-    }
-
-    fn show_name(&mut self, rank: Option<RankId>, name: &str) {
-        let Some(loaded) = &mut self.state.loaded else { return };
-        let trace = &loaded.trace;
-        let Some(wanted) = trace.strings().find(name) else { return };
-        let mut pieces = Vec::new();
-        let mut events = Vec::new();
-        for (id, _) in trace.rank_ids().filter(|&(id, _)| rank.is_none_or(|rank| rank == id)) {
-            for (_, track) in trace.tracks_of(id) {
-                if matches!(track.kind, TrackKind::StreamSyncs | TrackKind::StreamAnnotations) {
-                    continue;
-                }
-                let of_name = |event: &EventId| trace.events().names().get(event.index()) == Some(&wanted);
-                for event in track.event_ids().filter(of_name) {
-                    events.push(event);
-                    pieces.push(Piece { rank: id, span: trace.event(event).span() });
-                }
-            }
-        }
-        let highlight = Highlight::new(trace, &[], name.to_owned(), pieces, events);
-        let hull = highlight.hull();
-        loaded.highlight = Some(highlight);
-        if let (Some(timeline), Some(hull)) = (&mut self.timeline, hull) {
-            if let Some(rank) = rank {
-                timeline.set_rank_open(rank, true);
-            }
-            // Where some of them can be seen already, the view stays.
-            let seen = timeline.view.visible();
-            let is_seen = loaded
-                .highlight
-                .as_ref()
-                .is_some_and(|highlight| highlight.pieces.iter().any(|piece| !piece.span.intersect(seen).is_empty()));
-            if !is_seen {
-                timeline.show_span(hull);
-            }
-        }
-    }
-
-    fn step_highlight(&mut self, by: isize) {
-        let Some(loaded) = &mut self.state.loaded else { return };
-        let Some(highlight) = &mut loaded.highlight else { return };
-        let count = highlight.by_length.len();
-        if count == 0 {
-            return;
-        }
-        let next = match highlight.at {
-            None if by >= 0 => 0,
-            None => count - 1,
-            Some(at) => (at as isize + by).rem_euclid(count as isize) as usize,
-        };
-        highlight.at = Some(next);
-        let piece = highlight.by_length.get(next).and_then(|&place| highlight.pieces.get(place)).copied();
-        if let (Some(piece), Some(timeline)) = (piece, &mut self.timeline) {
-            open_only(timeline, &loaded.trace, piece.rank);
-            // Room around it, so that one sees what comes before and after.
-            let margin = Duration((piece.span.duration().0 * 2).max(1_000));
-            timeline.show_span(Span { start: piece.span.start - margin, end: piece.span.end + margin });
-        }
-    }
-
-    fn clear_highlight(&mut self) {
-        if let Some(loaded) = &mut self.state.loaded {
-            loaded.highlight = None;
-        }
-    }
-
     fn select(&mut self, event: EventId, goes_there: bool) {
         let Some(loaded) = &mut self.state.loaded else { return };
         let args = loaded.trace.args(event).map_err(|error| error.to_string());
         loaded.selection = Some(Selection { event, args, same_name: None, frame: None });
+        if let Some((instance, _)) = loaded.engine.as_ref().and_then(|engine| engine.member_of(event)) {
+            loaded.chosen_collective = Some(instance);
+        }
         let (generation, trace) = (loaded.generation, Arc::clone(&loaded.trace));
         if goes_there && let Some(timeline) = &mut self.timeline {
             timeline.reveal(event, &trace, &loaded.index);
@@ -657,87 +617,38 @@ impl Model {
         self.sort_all();
     }
 
+    /// Works out the critical path of the window.
+    fn view_path(&mut self) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        let Some(engine) = &loaded.engine else { return };
+        loaded.path = PathView::new(&loaded.trace, engine, loaded.common_window(), loaded.steps());
+        self.sort_all();
+    }
+
     fn sort_all(&mut self) {
         let Some(loaded) = &mut self.state.loaded else { return };
+        if let Some(engine) = &loaded.engine {
+            let sort = |table: TableId| self.state.sorts.get(table.index()).copied().unwrap_or_default();
+            let orders = [
+                (TableId::Segments, order(&loaded.path.segments, engine_rows::SEGMENTS, sort(TableId::Segments))),
+                (TableId::Instances, order(&engine.instances, engine_rows::INSTANCES, sort(TableId::Instances))),
+                (TableId::Lateness, order(&engine.lateness, engine_rows::LATENESS, sort(TableId::Lateness))),
+            ];
+            for (table, order) in orders {
+                if let Some(entry) = loaded.orders.get_mut(table.index()) {
+                    *entry = order;
+                }
+            }
+        }
         let rank = loaded.report.as_ref().and_then(|report| report.analysis.ranks.get(loaded.table_rank.index()));
         let Some(rank) = rank else { return };
-        for table in TableId::ALL {
+        for table in TableId::ALL.into_iter().take(TableId::OF_RANK) {
             if let (Some(order), Some(&sort)) =
                 (loaded.orders.get_mut(table.index()), self.state.sorts.get(table.index()))
             {
                 *order = order_of(&rank.tables, table, sort);
             }
         }
-    }
-}
-
-impl Highlight {
-    /// A highlight with its pieces put in order.
-    fn new(
-        trace: &Trace,
-        hosts: &[Option<HostThread>],
-        label: String,
-        mut pieces: Vec<Piece>,
-        mut events: Vec<EventId>,
-    ) -> Self {
-        events.sort_unstable();
-        pieces.sort_by_key(|piece| (piece.span.start, piece.rank, piece.span.end));
-        let mut by_length: Vec<usize> = (0..pieces.len()).collect();
-        by_length.sort_by_key(|&place| std::cmp::Reverse(pieces.get(place).map(|piece| piece.span.duration())));
-        let events: Arc<[EventId]> = events.into();
-        let overlays = if events.is_empty() { overlays(trace, hosts, &pieces) } else { Vec::new() };
-        Self { label, pieces, by_length, at: None, events, overlays }
-    }
-
-    /// The summed length of its pieces.
-    #[must_use]
-    pub fn total(&self) -> Duration {
-        self.pieces.iter().map(|piece| piece.span.duration()).sum()
-    }
-
-    /// From the first piece to the last.
-    #[must_use]
-    pub fn hull(&self) -> Option<Span> {
-        self.pieces.iter().map(|piece| piece.span).reduce(Span::hull)
-    }
-}
-
-/// Marks for time in which nothing runs: on the stream of each rank that has most work, since that is where it is
-/// missed; on the measured thread of a rank without streams.
-fn overlays(trace: &Trace, hosts: &[Option<HostThread>], pieces: &[Piece]) -> Vec<Overlay> {
-    let mut by_rank: BTreeMap<RankId, Vec<Span>> = BTreeMap::new();
-    for piece in pieces {
-        by_rank.entry(piece.rank).or_default().push(piece.span);
-    }
-    let marks = by_rank.into_iter().map(|(rank, spans)| {
-        let streams = trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::Stream);
-        let busiest = streams.max_by_key(|(id, track)| (track.events.len(), std::cmp::Reverse(*id)));
-        let host = hosts.get(rank.index()).and_then(Option::as_ref).map(HostThread::track);
-        let track = busiest.map(|(id, _)| id).or(host);
-        let place = track.map_or(OverlayPlace::Rank(rank), OverlayPlace::Track);
-        Overlay::spans(place, spans, BarStyle::Hatched, OverlayColor::Warning)
-    });
-    marks.collect()
-}
-
-/// The device work of `kinds` that touches one of `spans`, which ascend. O(spans × log events + found).
-fn events_in(trace: &Trace, rank: RankId, kinds: impl Fn(EventKind) -> bool, spans: &[Span]) -> Vec<EventId> {
-    let mut found = BTreeSet::new();
-    for (_, track) in trace.tracks_of(rank).filter(|(_, track)| track.kind == TrackKind::Stream) {
-        for row in trace.rows_of(track) {
-            for &span in spans {
-                let events = trace.events_in(row, span).map(|index| EventId(index as u32));
-                found.extend(events.filter(|&event| kinds(trace.event(event).kind)));
-            }
-        }
-    }
-    found.into_iter().collect()
-}
-
-/// Opens `rank` and folds the others: what a click leads to must be on the screen, however many ranks there are.
-fn open_only(timeline: &mut TimelineState, trace: &Trace, rank: RankId) {
-    for (id, _) in trace.rank_ids() {
-        timeline.set_rank_open(id, id == rank);
     }
 }
 

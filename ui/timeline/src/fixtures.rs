@@ -196,6 +196,33 @@ pub fn samples() -> Trace {
     Trace::from_parts(vec![part(0, chunk)], &BuildOptions::default()).unwrap()
 }
 
+/// A thread that is sampled `count` times, every millisecond, and runs for 300 µs of each: `main` calls `outer_a` and
+/// `outer_b` in turn, which call `leaf`.
+pub fn sampled(count: i64) -> Trace {
+    let mut chunk = RawChunk::default();
+    let (pid, tid) = (RawId::Int(100), RawId::Int(2));
+    let [cpu, empty, name, file] = ["CPU", "", "busy", "job.py"].map(|text| chunk.strings.intern(text));
+    chunk.metas.push(RawMeta::ThreadName(pid, tid, name));
+    let thread = chunk.track(TrackKind::Thread, pid, tid);
+    chunk.push(0, count * 1_000_000, name, empty, EventKind::Annotation, thread, NONE, NONE, ArgsLoc::default());
+    let track = chunk.track(TrackKind::Samples, pid, tid);
+    let [main, a, b, leaf] = ["main", "outer_a", "outer_b", "leaf"].map(|text| chunk.strings.intern(text));
+    let stacks = [a, b].map(|outer| {
+        let frames = [main, outer, leaf].map(|name| Frame { name, file, line: 1, ..Frame::default() });
+        chunk.stacks.push_all(frames).unwrap()
+    });
+    let core = chunk.track(TrackKind::Cpu, RawId::Text(cpu), RawId::Int(0));
+    for sample in 0..count {
+        let event = chunk.len() as u32;
+        chunk.push(sample * 1_000_000, 0, leaf, empty, EventKind::Sample, track, NONE, NONE, ArgsLoc::default());
+        let stack = stacks[(sample / 3 % 2) as usize];
+        chunk.event_stacks.push(RawEventStack { event, stack, weight: 1 });
+        let start = sample * 1_000_000;
+        chunk.push(start, 300_000, name, empty, EventKind::Scheduled, core, NONE, NONE, ArgsLoc::default());
+    }
+    Trace::from_parts(vec![part(0, chunk)], &BuildOptions::default()).unwrap()
+}
+
 /// One stream: `events` kernels of 1 µs every 1.5 µs, then nothing for a thousand times as long, then one more.
 pub fn burst(events: i64) -> Trace {
     let mut chunk = RawChunk::default();

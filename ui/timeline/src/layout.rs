@@ -8,6 +8,7 @@ use gapless_trace::{
     CounterId, EventId, EventKind, ProcessKind, RankId, RowId, Timestamp, Trace, Track, TrackId, TrackKind,
 };
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 
 use crate::communication::{self, CommunicationGroup};
 use crate::flame::{FOLDED_ROWS, Flame};
@@ -44,6 +45,20 @@ pub struct TrackRow {
     pub source: RowSource,
     /// Its nesting depth, for its shade.
     pub depth: u16,
+    /// What is left of it where the steps of its rank stay on top, so that nothing is said twice.
+    pub below_steps: BelowSteps,
+}
+
+/// What is left of a row below steps that stay on top.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BelowSteps {
+    /// All of it: it holds nothing that the steps show.
+    #[default]
+    All,
+    /// Nothing: the steps show all of it.
+    Nothing,
+    /// Its other events.
+    Rest(ListId),
 }
 
 /// What a track is about; also its place among its siblings.
@@ -256,7 +271,10 @@ impl RankBuilder<'_> {
                     let mixture = self.mixture(RowId(index));
                     whole.events += mixture.events;
                     whole.copies += mixture.copies;
-                    device.push(RowSource::Row(RowId(index)));
+                    // What only communicates stands in the lower line, where its waits are told from its transfers.
+                    if mixture.communication < mixture.events {
+                        device.push(RowSource::Row(RowId(index)));
+                    }
                     communication.extend(self.communication(RowId(index), mixture));
                 }
                 copies_only = whole.events > 0 && whole.copies == whole.events;
@@ -300,6 +318,7 @@ impl RankBuilder<'_> {
         name_twins_apart(trace, &mut nodes);
         self.add_on_cpu(rank, &mut nodes);
         if let Some(steps) = main.and_then(|main| self.steps_node(main)) {
+            self.mark_repeats(&steps, &mut nodes);
             nodes.insert(0, steps);
         }
         RankNode { rank, label, tracks: nodes, device, communication }
@@ -317,6 +336,7 @@ impl RankBuilder<'_> {
             source: RowSource::Flame(id, depth as u16),
             // Shades count from where it becomes interesting.
             depth: depth.saturating_sub(first) as u16,
+            below_steps: BelowSteps::All,
         };
         node.rows = (0..flame.rows.len()).map(row).collect();
         node.folded = first..first + FOLDED_ROWS;
@@ -393,7 +413,7 @@ impl RankBuilder<'_> {
             .into_iter()
             .map(|row| self.list_of(RowId(row), |kind| kind == EventKind::PythonFunction))
             .zip(0..)
-            .map(|(source, depth)| TrackRow { source, depth })
+            .map(|(source, depth)| TrackRow { source, depth, below_steps: BelowSteps::All })
             .collect();
         let others = self.nest_without_python(track);
         Some((others, python))
@@ -439,7 +459,7 @@ impl RankBuilder<'_> {
         for (list, depth) in lanes.into_iter().flat_map(|lane| lane.rows.into_iter().zip(0..)) {
             self.lists.push(list);
             let source = RowSource::List(ListId(self.lists.len() as u32 - 1));
-            nested.push(TrackRow { source, depth });
+            nested.push(TrackRow { source, depth, below_steps: BelowSteps::All });
         }
         nested
     }
@@ -491,8 +511,11 @@ impl RankBuilder<'_> {
         if sources.is_empty() {
             return None;
         }
-        let rows =
-            sources.into_iter().zip(0..).map(|(source, depth)| TrackRow { source, depth: depth.min(1) }).collect();
+        let rows = sources
+            .into_iter()
+            .zip(0..)
+            .map(|(source, depth)| TrackRow { source, depth: depth.min(1), below_steps: BelowSteps::All })
+            .collect();
         Some(TrackNode {
             track: None,
             group: TrackGroup::Steps,
@@ -505,17 +528,53 @@ impl RankBuilder<'_> {
         })
     }
 
+    /// Finds out what is left of the rows of the main thread without what the steps show.
+    fn mark_repeats(&mut self, steps: &TrackNode, nodes: &mut [TrackNode]) {
+        let shown: FxHashSet<EventId> = steps.rows.iter().flat_map(|row| self.ids(row.source)).collect();
+        let main = nodes.iter_mut().filter(|node| node.group == TrackGroup::MainThread);
+        for row in main.flat_map(|node| &mut node.rows) {
+            let ids = self.ids(row.source);
+            let rest: Vec<EventId> = ids.iter().copied().filter(|id| !shown.contains(id)).collect();
+            row.below_steps = if rest.len() == ids.len() {
+                BelowSteps::All
+            } else if rest.is_empty() {
+                BelowSteps::Nothing
+            } else {
+                self.lists.push(rest);
+                BelowSteps::Rest(ListId(self.lists.len() as u32 - 1))
+            };
+        }
+    }
+
+    /// The events of a row.
+    fn ids(&self, source: RowSource) -> Vec<EventId> {
+        match source {
+            RowSource::Row(row) => {
+                let events = self.trace.rows().get(row.index()).map_or(0..0, |row| row.events.clone());
+                events.map(EventId).collect()
+            }
+            RowSource::List(ListId(list)) => self.lists.get(list as usize).cloned().unwrap_or_default(),
+            RowSource::Counter(_) | RowSource::Flame(..) => Vec::new(),
+        }
+    }
+
     fn track_node(&self, id: TrackId, track: &Track, group: TrackGroup) -> TrackNode {
         let trace = self.trace;
         let full = trace.track_label(id);
         let rows: Vec<TrackRow> = match track.counter {
-            Some(counter) => vec![TrackRow { source: RowSource::Counter(counter), depth: 0 }],
+            Some(counter) => {
+                vec![TrackRow { source: RowSource::Counter(counter), depth: 0, below_steps: BelowSteps::All }]
+            }
             None => {
                 let depth = |index: u32| trace.rows().get(index as usize).map_or(0, |row| row.depth);
                 track
                     .rows
                     .clone()
-                    .map(|row| TrackRow { source: RowSource::Row(RowId(row)), depth: depth(row) })
+                    .map(|row| TrackRow {
+                        source: RowSource::Row(RowId(row)),
+                        depth: depth(row),
+                        below_steps: BelowSteps::All,
+                    })
                     .collect()
             }
         };
@@ -722,7 +781,7 @@ mod tests {
         assert!(layout.steps().iter().all(|&id| trace.event(id).kind == EventKind::Step));
         let rank = &layout.ranks()[0];
         assert_eq!(rank.communication.len(), 1, "all on one stream: {:?}", rank.communication);
-        assert_eq!(rank.device.len(), 3);
+        assert_eq!(rank.device.len(), 2, "without the stream that only communicates");
     }
 
     #[test]

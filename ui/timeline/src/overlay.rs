@@ -91,16 +91,8 @@ impl Overlay {
 
     /// Marks ranges of time, in any order; ranges that overlap become one.
     #[must_use]
-    pub fn spans(place: OverlayPlace, mut spans: Vec<Span>, style: BarStyle, color: OverlayColor) -> Self {
-        spans.sort_unstable_by_key(|span| (span.start, span.end));
-        let mut disjoint: Vec<Span> = Vec::with_capacity(spans.len());
-        for span in spans {
-            match disjoint.last_mut() {
-                Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
-                _ => disjoint.push(span),
-            }
-        }
-        Self { marks: Marks::Spans(place, disjoint.into()), style, color }
+    pub fn spans(place: OverlayPlace, spans: Vec<Span>, style: BarStyle, color: OverlayColor) -> Self {
+        Self { marks: Marks::Spans(place, disjoint(spans).into()), style, color }
     }
 
     /// Whether both show the same data in the same way.
@@ -112,6 +104,19 @@ impl Overlay {
         };
         same_marks && self.style == other.style && self.color == other.color
     }
+}
+
+/// The ranges of time that `spans` cover, ascending; ranges that touch become one.
+pub(crate) fn disjoint(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_unstable_by_key(|span| (span.start, span.end));
+    let mut disjoint: Vec<Span> = Vec::with_capacity(spans.len());
+    for span in spans {
+        match disjoint.last_mut() {
+            Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
+            _ => disjoint.push(span),
+        }
+    }
+    disjoint
 }
 
 #[cfg(test)]

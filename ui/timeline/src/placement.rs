@@ -2,10 +2,10 @@
 
 use rustc_hash::FxHashMap;
 
-use gapless_trace::{EventId, RankId, Trace, TrackId};
+use gapless_trace::{EventId, RankId, RowId, Trace, TrackId};
 
 use crate::communication::CommunicationGroup;
-use crate::layout::{RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, is_crowded};
+use crate::layout::{BelowSteps, RankNode, RowSource, TimelineLayout, TrackGroup, TrackNode, TrackRow, is_crowded};
 use crate::theme::metrics;
 
 /// How much of a track is shown.
@@ -148,6 +148,10 @@ pub(crate) struct PlacedRow {
     pub track: Option<TrackId>,
     /// When the track's thread ran, for a thin line along the top.
     pub on_cpu: Option<RowSource>,
+    /// Whether it is the first of its track, or of a folded rank: what belongs to the track as a whole is drawn here.
+    pub is_first: bool,
+    /// Whether it is of a thread.
+    pub is_host: bool,
 }
 
 /// Blocks and rows from top to bottom, y ascending from 0.
@@ -156,6 +160,15 @@ pub(crate) struct Placement {
     pub blocks: Vec<PlacedBlock>,
     pub rows: Vec<PlacedRow>,
     pub height: f32,
+    /// Places in `rows`: of rows of the trace, of the first row of each track, of folded ranks.
+    anchors: Anchors,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Anchors {
+    rows: FxHashMap<RowId, u32>,
+    tracks: FxHashMap<TrackId, u32>,
+    folded: FxHashMap<RankId, u32>,
 }
 
 impl Placement {
@@ -163,6 +176,7 @@ impl Placement {
     /// their main threads.
     pub fn new(layout: &TimelineLayout, folds: &Folds, show_hidden: bool, max_depth: u16) -> (Self, Self) {
         let (mut pinned, mut scrolled) = (Self::default(), Self::default());
+        let mut pinned_rank = None;
         scrolled.push_communication(layout.communication(), folds.shows_communication());
         for (place, rank) in layout.ranks().iter().enumerate() {
             let open = folds.is_open(place);
@@ -174,14 +188,46 @@ impl Placement {
             for (track, node) in rank.tracks.iter().enumerate() {
                 let pin = node.group == TrackGroup::Steps && pinned.blocks.is_empty();
                 if pin {
+                    pinned_rank = Some(place);
                     pinned.push_track((place, track), rank, node, TrackFold::Full, max_depth);
                 } else if open && node.group != TrackGroup::Steps && (show_hidden || !node.hidden) {
-                    scrolled.push_track((place, track), rank, node, folds.track(place, track, node.group), max_depth);
+                    let fold = folds.track(place, track, node.group);
+                    // What stays on top is not said again below.
+                    match below_steps(node).filter(|_| pinned_rank == Some(place)) {
+                        Some(node) => scrolled.push_track((place, track), rank, &node, fold, max_depth),
+                        None => scrolled.push_track((place, track), rank, node, fold, max_depth),
+                    }
                 }
             }
             scrolled.height += metrics::SPACE;
         }
+        scrolled.find_anchors();
         (pinned, scrolled)
+    }
+
+    fn find_anchors(&mut self) {
+        for (row, place) in self.rows.iter().zip(0..) {
+            match (row.content, row.track) {
+                (RowContent::Device(_), _) => drop(self.anchors.folded.insert(row.rank, place)),
+                (RowContent::Source(source), Some(track)) => {
+                    if row.is_first {
+                        self.anchors.tracks.insert(track, place);
+                    }
+                    if let RowSource::Row(id) = source {
+                        self.anchors.rows.entry(id).or_insert(place);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Where something of a track is drawn: in its row of the trace, else in the first row of its track, else in its
+    /// folded rank. O(1).
+    pub fn anchor(&self, rank: RankId, track: TrackId, row: Option<RowId>) -> Option<&PlacedRow> {
+        let of_row = row.and_then(|row| self.anchors.rows.get(&row));
+        let place = of_row.or_else(|| self.anchors.tracks.get(&track)).or_else(|| self.anchors.folded.get(&rank));
+        self.rows.get(*place? as usize)
     }
 
     fn push_block(&mut self, item: BlockItem, height: f32, hidden_rows: usize) {
@@ -207,7 +253,17 @@ impl Placement {
                 let y = y + row as f32 * metrics::DEPTH_ROW;
                 let content = RowContent::Collectives(source);
                 let height = metrics::DEPTH_ROW;
-                self.rows.push(PlacedRow { content, rank: line.rank, depth: 0, y, height, track: None, on_cpu: None });
+                self.rows.push(PlacedRow {
+                    content,
+                    rank: line.rank,
+                    depth: 0,
+                    y,
+                    height,
+                    track: None,
+                    on_cpu: None,
+                    is_first: false,
+                    is_host: false,
+                });
             }
             self.push_block(item, line.lines.len() as f32 * metrics::DEPTH_ROW, 0);
             if let Some(block) = self.blocks.last_mut() {
@@ -221,7 +277,18 @@ impl Placement {
         let y = self.height;
         let first = self.rows.len();
         let mut push = |content, y, height| {
-            self.rows.push(PlacedRow { content, rank: node.rank, depth: 0, y, height, track: None, on_cpu: None })
+            let is_first = matches!(content, RowContent::Device(_));
+            self.rows.push(PlacedRow {
+                content,
+                rank: node.rank,
+                depth: 0,
+                y,
+                height,
+                track: None,
+                on_cpu: None,
+                is_first,
+                is_host: false,
+            });
         };
         push(RowContent::Device(place), y + 2.0, 11.0);
         push(RowContent::Communication(place), y + 14.0, 6.0);
@@ -260,6 +327,8 @@ impl Placement {
                 height: row_height,
                 track: node.track,
                 on_cpu: node.on_cpu.filter(|_| height == 0.0),
+                is_first: height == 0.0 && !matches!(node.group, TrackGroup::Python | TrackGroup::Samples),
+                is_host: matches!(node.group, TrackGroup::MainThread | TrackGroup::Thread | TrackGroup::Python),
             });
             height += row_height;
         }
@@ -306,6 +375,16 @@ impl Placement {
             return rows.get(line);
         }
         let own = rows.iter().find(|placed| placed.content == RowContent::Source(source));
+        let node = layout.ranks().get(rank)?.tracks.get(track)?;
+        let shows = |list| rows.iter().find(|placed| placed.content == RowContent::Source(RowSource::List(list)));
+        match node.rows.get(inner)?.below_steps {
+            // What stays on top is drawn there alone.
+            BelowSteps::Rest(list) if own.is_none() && shows(list).is_some() => {
+                return shows(list).filter(|_| layout.position(trace, list, event).is_some());
+            }
+            BelowSteps::Nothing if own.is_none() && rows.len() > 1 => return None,
+            BelowSteps::All | BelowSteps::Nothing | BelowSteps::Rest(_) => {}
+        }
         own.or_else(|| rows.get(inner.min(rows.len().saturating_sub(1))))
     }
 }
@@ -323,6 +402,17 @@ pub(crate) fn collectives_row<'a>(
         RowContent::Collectives(RowSource::List(list)) => layout.position(trace, list, event).is_some(),
         _ => false,
     })
+}
+
+/// A track without what the steps show; `None` if it shows nothing of that, or nothing else.
+fn below_steps(node: &TrackNode) -> Option<TrackNode> {
+    let rest = node.rows.iter().filter_map(|row| match row.below_steps {
+        BelowSteps::All => Some(*row),
+        BelowSteps::Nothing => None,
+        BelowSteps::Rest(list) => Some(TrackRow { source: RowSource::List(list), ..*row }),
+    });
+    let rest: Vec<TrackRow> = rest.collect();
+    (rest != node.rows && !rest.is_empty()).then(|| TrackNode { rows: rest, ..node.clone() })
 }
 
 fn row_height(group: TrackGroup, place: usize) -> f32 {
@@ -374,12 +464,43 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_on_top_is_not_repeated_below() {
+        let (pinned, placement, trace) = placed(false, |folds| folds.set_open(1, true));
+        let layout = TimelineLayout::new(&trace);
+        let shown = |placement: &Placement, rank: u32| {
+            let rows = placement.rows.iter().filter(move |row| row.rank == RankId(rank));
+            let ids = rows.flat_map(|row| match row.content {
+                RowContent::Source(RowSource::Row(id)) => {
+                    trace.rows()[id.index()].indices().map(|id| EventId(id as u32)).collect::<Vec<_>>()
+                }
+                RowContent::Source(RowSource::List(list)) => layout.list(list).to_vec(),
+                _ => Vec::new(),
+            });
+            ids.filter(|&id| trace.event(id).kind == EventKind::Step).count()
+        };
+        assert_eq!((shown(&pinned, 0), shown(&placement, 0), shown(&placement, 1)), (2, 0, 2));
+        let steps = |rank| {
+            (0..trace.events().len() as u32)
+                .map(EventId)
+                .find(|&id| trace.event(id).kind == EventKind::Step && trace.rank_of(id) == Some(RankId(rank)))
+        };
+        assert!(placement.row_of(&trace, &layout, steps(0).unwrap()).is_none());
+        assert!(placement.row_of(&trace, &layout, steps(1).unwrap()).is_some());
+    }
+
+    #[test]
     fn every_event_has_a_row_wherever_it_is_folded() {
-        let (_, placement, trace) = placed(true, |folds| folds.set_track(0, 1, TrackFold::Folded));
+        let (pinned, placement, trace) = placed(true, |folds| folds.set_track(0, 1, TrackFold::Folded));
         let layout = TimelineLayout::new(&trace);
         for (id, track) in trace.track_ids() {
             for event in track.event_ids() {
-                let row = placement.row_of(&trace, &layout, event).unwrap();
+                let on_top = || {
+                    pinned.rows.iter().find(|row| match row.content {
+                        RowContent::Source(RowSource::List(list)) => layout.position(&trace, list, event).is_some(),
+                        _ => false,
+                    })
+                };
+                let row = placement.row_of(&trace, &layout, event).or_else(on_top).unwrap();
                 let open = track.rank.0 == 0;
                 assert_eq!(open, matches!(row.content, RowContent::Source(_)), "{id:?}");
                 if !open && trace.event(event).kind == EventKind::Collective {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use egui::epaint::{Vertex, WHITE_UV};
 use egui::{Color32, Mesh, Pos2, Rangef, Rect, pos2};
-use gapless_trace::{EventId, EventKind, RowId, StrId, Trace};
+use gapless_trace::{EventId, EventKind, RankId, RowId, Span, StrId, Trace};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
@@ -23,8 +23,10 @@ use crate::layout::{ListId, RowSource};
 use crate::lod::{Grid, PixelColumn, add_events};
 use crate::names::display_name;
 use crate::overlay::{BarStyle, Marks, Overlay, OverlayPlace};
+use crate::path::PathLayer;
 use crate::placement::{PlacedRow, Placement, RowContent};
 use crate::sequence::{AnySequence, Sequence, with_sequence};
+use crate::shifts::Shifts;
 use crate::theme::{ColorId, Theme, fade, metrics, mix};
 use crate::viewport::Viewport;
 
@@ -89,19 +91,29 @@ pub(crate) struct SceneInput<'a> {
     /// The widest strip that the renderer takes, in pixels.
     pub max_texture_side: usize,
     pub matches: Option<&'a [EventId]>,
+    /// Names of frames that match, ascending: frames of sampled stacks have no events of their own.
+    pub matching_names: Option<&'a [StrId]>,
     pub overlays: &'a [Overlay],
     /// How long collectives wait, where that is known.
     pub waits: Option<&'a CollectiveWaits>,
+    /// By how much each rank is shifted.
+    pub shifts: &'a Shifts,
+    /// The critical path.
+    pub path: Option<&'a PathLayer>,
     /// Advance width of each ASCII character of the bar font.
     pub char_widths: &'a [f32; 128],
 }
 
 pub(crate) struct SceneBuilder<'a> {
-    input: SceneInput<'a>,
+    pub input: SceneInput<'a>,
+    /// The view on the clock of the present row's rank.
+    pub view: Viewport,
     grid: Grid,
+    /// The start of the grid for a rank that is not shifted.
+    grid_start_ns: i64,
     bars: Mesh,
-    marks: Mesh,
-    labels: Vec<Label>,
+    pub marks: Mesh,
+    pub labels: Vec<Label>,
     strips: Vec<Rect>,
     texels: Vec<Color32>,
     columns: Vec<PixelColumn>,
@@ -109,7 +121,7 @@ pub(crate) struct SceneBuilder<'a> {
     pub lit: Lit,
     /// Whether the present row is a line of communication.
     in_collectives: bool,
-    stats: FrameStats,
+    pub stats: FrameStats,
 }
 
 /// Appends a quad. Four vertices without feathering: a fifth of the cost of `rect_filled`.
@@ -171,6 +183,8 @@ impl<'a> SceneBuilder<'a> {
             columns,
         };
         Self {
+            view: *input.view,
+            grid_start_ns: grid.start_ns,
             input,
             grid,
             bars: Mesh::default(),
@@ -191,6 +205,7 @@ impl<'a> SceneBuilder<'a> {
         for row in placement.rows_in(clip.min - origin_y, clip.max - origin_y) {
             let y = Rangef::new(origin_y + row.y, origin_y + row.y + row.height - 1.0);
             self.stats.rows += 1;
+            self.shift(row.rank);
             let mut single = [RowSource::List(ListId(0))];
             self.in_collectives = matches!(row.content, RowContent::Collectives(_) | RowContent::Communication(_));
             let sources = sources_of(index, row.content, &mut single);
@@ -203,7 +218,16 @@ impl<'a> SceneBuilder<'a> {
                 self.on_cpu(runs, y);
             }
             self.overlays(row, sources, y);
+            self.path_of_row(row, sources, y);
         }
+        self.hops(placement, origin_y, clip);
+    }
+
+    /// Looks at time as `rank` recorded it.
+    pub fn shift(&mut self, rank: RankId) {
+        let shift = self.input.shifts.of(rank);
+        self.view = self.input.view.shifted(shift);
+        self.grid.start_ns = self.grid_start_ns.saturating_add(shift.0);
     }
 
     /// The finished picture.
@@ -270,6 +294,9 @@ impl<'a> SceneBuilder<'a> {
             self.matching_texels(source, row.depth);
         }
         if let [(sequence, _, range)] = visible.as_slice() {
+            with_sequence!(*sequence, events => self.waits_of(&events, range.clone(), y));
+        }
+        if let [(sequence, _, range)] = visible.as_slice() {
             with_sequence!(*sequence, events => {
                 if labelled {
                     self.long_events(&events, range.clone(), &columns, row.depth, y);
@@ -292,10 +319,10 @@ impl<'a> SceneBuilder<'a> {
         mix(color, self.input.theme.ui.background, 0.78)
     }
 
-    fn x(&self, time_ns: i64) -> f32 {
+    pub fn x(&self, time_ns: i64) -> f32 {
         let x = self.input.x;
         // Far outside of the view, positions of single precision would be too coarse to be told apart.
-        self.input.view.x_of(gapless_trace::Timestamp(time_ns), x).clamp(x.min - 8.0, x.max + 8.0)
+        self.view.x_of(gapless_trace::Timestamp(time_ns), x).clamp(x.min - 8.0, x.max + 8.0)
     }
 
     fn bar(&mut self, events: &impl Sequence, event: usize, depth: u16, y: Rangef, labelled: bool) {
@@ -307,13 +334,17 @@ impl<'a> SceneBuilder<'a> {
         let x1 = if width > 3.0 { x1 - pixel } else { x1.max(x0 + pixel) };
         let mut color = self.input.theme.event(self.shown(events.color(event)), depth);
         let id = events.id(event);
-        let dimmed = self.is_dimmed(id);
+        let dimmed = match events.name(event).zip(self.input.matching_names) {
+            Some((name, names)) => names.binary_search(&name).is_err(),
+            None => self.is_dimmed(id),
+        };
         if dimmed {
             color = self.dimmed(color);
         }
         push_quad(&mut self.bars, Rect::from_x_y_ranges(x0..=x1, y), color);
         self.stats.bars += 1;
-        let wait = self.input.waits.filter(|_| self.in_collectives).and_then(|waits| wait_of(waits, id));
+        let is_collective = self.in_collectives || events.color(event).kind().is_communication();
+        let wait = self.input.waits.filter(|_| is_collective).and_then(|waits| wait_of(waits, id));
         if let Some(wait) = wait {
             let until = self.x(events.start(event).saturating_add(wait.0)).min(x1);
             if until - x0 >= 1.0 {
@@ -329,6 +360,28 @@ impl<'a> SceneBuilder<'a> {
         if labelled && width >= metrics::MIN_LABEL_WIDTH {
             let text_color = if dimmed { self.input.theme.ui.faint } else { self.input.theme.text_on(color) };
             self.label(id, events.name(event), x0, x1, y, text_color);
+        }
+    }
+
+    /// Hatches what the collectives of a strip wait, as far as that can be seen.
+    fn waits_of(&mut self, events: &impl Sequence, range: std::ops::Range<usize>, y: Rangef) {
+        let Some(waits) = self.input.waits.filter(|waits| !waits.is_empty()) else { return };
+        // With more events than pixels no wait is wide enough for a hatch.
+        if range.len() > self.grid.columns {
+            return;
+        }
+        for event in range {
+            if !(self.in_collectives || events.color(event).kind().is_communication()) {
+                continue;
+            }
+            let Some(wait) = wait_of(waits, events.id(event)) else { continue };
+            let (x0, x1) = (self.x(events.start(event)), self.x(events.start(event).saturating_add(wait.0)));
+            if x1 - x0 >= 2.0 {
+                let rect = Rect::from_x_y_ranges(x0..=x1, y);
+                // Over the strip, which is drawn before the bars.
+                push_quad(&mut self.bars, rect, self.input.theme.ui.waiting);
+                self.stats.bars += 1 + push_stripes(&mut self.bars, rect, self.input.theme.hatch_stripe());
+            }
         }
     }
 
@@ -374,6 +427,21 @@ impl<'a> SceneBuilder<'a> {
         let table = theme.event_table(depth);
         let strip = self.texels.len() - self.grid.columns;
         let Some(texels) = self.texels.get_mut(strip..) else { return };
+        if let (RowSource::Flame(..), Some(names)) = (source, self.input.matching_names) {
+            let Some((sequence, pyramid)) = index.sequence(trace, source) else { return };
+            with_sequence!(sequence, bars => {
+                let visible = self.grid.touching(&bars, pyramid);
+                for bar in visible.take(MOST_LOOKED_UP) {
+                    if bars.name(bar).is_some_and(|name| names.binary_search(&name).is_ok()) {
+                        let color = table.get(usize::from(bars.color(bar).0)).copied().unwrap_or_default();
+                        for_each_run(&bars, &self.grid, bar..bar + 1, |columns, _| {
+                            texels.get_mut(columns).into_iter().flatten().for_each(|texel| *texel = color);
+                        });
+                    }
+                }
+            });
+            return;
+        }
         with_sequence!(index.events(trace, &matches), found => {
             let visible = self.grid.touching(&found, None);
             for_each_run(&found, &self.grid, visible, |columns, event| {
@@ -415,23 +483,7 @@ impl<'a> SceneBuilder<'a> {
         for overlay in input.overlays {
             match &overlay.marks {
                 Marks::Spans(place, spans) if self.is_in(*place, row, sources) => {
-                    let visible = input.view.visible();
-                    let from = spans.partition_point(|span| span.end <= visible.start);
-                    let to = spans.partition_point(|span| span.start < visible.end);
-                    let mut at = from;
-                    // Ranges within a pixel of one another are one mark.
-                    while let Some(first) = spans.get(at).filter(|_| at < to) {
-                        let (x0, mut x1) = (self.x(first.start.0), self.x(first.end.0));
-                        at += 1;
-                        while let Some(next) = spans.get(at).filter(|_| at < to) {
-                            if self.x(next.start.0) > x1.max(x0 + 1.0) {
-                                break;
-                            }
-                            x1 = self.x(next.end.0);
-                            let beyond = self.grid.time(f64::from((x1 - input.x.min) * input.pixels_per_point));
-                            let rest = spans.get(at..to).unwrap_or_default();
-                            at += rest.partition_point(|span| span.end.0 <= beyond).max(1);
-                        }
+                    for (x0, x1) in self.span_runs(spans) {
                         self.mark(overlay, x0, x1, y);
                     }
                 }
@@ -455,6 +507,31 @@ impl<'a> SceneBuilder<'a> {
                 }
             }
         }
+    }
+
+    /// Where disjoint ranges of time, ascending, lie on screen. Ranges within a pixel of one another are one: at most one
+    /// every other pixel.
+    pub fn span_runs(&self, spans: &[Span]) -> Vec<(f32, f32)> {
+        let visible = self.view.visible();
+        let from = spans.partition_point(|span| span.end <= visible.start);
+        let to = spans.partition_point(|span| span.start < visible.end);
+        let mut at = from;
+        let mut runs = Vec::new();
+        while let Some(first) = spans.get(at).filter(|_| at < to) {
+            let (x0, mut x1) = (self.x(first.start.0), self.x(first.end.0));
+            at += 1;
+            while let Some(next) = spans.get(at).filter(|_| at < to) {
+                if self.x(next.start.0) > x1.max(x0 + 1.0) {
+                    break;
+                }
+                x1 = self.x(next.end.0);
+                let beyond = self.grid.time(f64::from((x1 - self.input.x.min) * self.input.pixels_per_point));
+                let rest = spans.get(at..to).unwrap_or_default();
+                at += rest.partition_point(|span| span.end.0 <= beyond).max(1);
+            }
+            runs.push((x0, x1));
+        }
+        runs
     }
 
     /// The matches that a row shows, by start. Those of lists with many visible events are looked up once for all
@@ -588,9 +665,9 @@ impl<'a> SceneBuilder<'a> {
         };
         for column in 0..columns {
             let (x0, x1) = (x.min + column as f32, (x.min + column as f32 + 1.0).min(x.max));
-            let end = self.input.view.time_at(x1, x).0;
+            let end = self.view.time_at(x1, x).0;
             if column == 0 {
-                let start = self.input.view.time_at(x0, x).0;
+                let start = self.view.time_at(x0, x).0;
                 at = series.times.partition_point(|&time| time <= start);
                 sample = at.checked_sub(1);
             }

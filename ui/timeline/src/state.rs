@@ -9,6 +9,7 @@ use crate::layout::{FlameId, RowSource, TimelineLayout, TrackGroup};
 use crate::links::{next_linked, previous_linked};
 use crate::placement::{BlockItem, Folds, Placement, TrackFold};
 use crate::scene::FrameStats;
+use crate::shifts::Shifts;
 use crate::theme::metrics;
 use crate::viewport::Viewport;
 use crate::widget::Cache;
@@ -123,6 +124,8 @@ pub struct TimelineState {
     pub(crate) frame: Option<FramePlace>,
     /// What is shown.
     pub options: ViewOptions,
+    /// By how much ranks are shifted on screen.
+    pub shifts: Shifts,
     pub(crate) folds: Folds,
     pub(crate) scroll_y: f32,
     pub(crate) animation: Option<Animation>,
@@ -145,6 +148,7 @@ impl TimelineState {
             range: None,
             frame: None,
             options: ViewOptions::default(),
+            shifts: Shifts::default(),
             folds: Folds::new(index.layout()),
             scroll_y: 0.0,
             animation: None,
@@ -161,6 +165,18 @@ impl TimelineState {
     pub fn selected_frame<'a>(&self, index: &'a TimelineIndex) -> Option<(&'a Flame, FlameBar)> {
         let (flame, bar) = self.frame?.find(index)?;
         (Some(bar.first) == self.selected).then_some((flame, bar))
+    }
+
+    /// The view on the clock of a rank.
+    pub(crate) fn view_of(&self, rank: RankId) -> Viewport {
+        self.view.shifted(self.shifts.of(rank))
+    }
+
+    /// Where an event stands in the view.
+    #[must_use]
+    pub fn shown_span(&self, trace: &Trace, event: EventId) -> Span {
+        let span = trace.event(event).span();
+        trace.rank_of(event).map_or(span, |rank| self.shifts.shown(rank, span))
     }
 
     /// What the last frame drew.
@@ -223,7 +239,7 @@ impl TimelineState {
     pub fn reveal(&mut self, event: EventId, trace: &Trace, index: &TimelineIndex) {
         self.selected = Some(event);
         self.show_row(event, trace, index.layout());
-        let span = trace.event(event).span();
+        let span = self.shown_span(trace, event);
         let mut target = self.target();
         let dur_ns = span.duration().0 as f64;
         /// An event of less than this part of the view is too small.
@@ -269,7 +285,7 @@ impl TimelineState {
         self.show_row(event, trace, index.layout());
         let mut target = self.target();
         let before = target;
-        center_if_outside(&mut target, trace.event(event).span());
+        center_if_outside(&mut target, self.shown_span(trace, event));
         if target != before {
             self.go_to(target);
         }
@@ -286,7 +302,7 @@ impl TimelineState {
                 (Some(range), _) if !range.is_empty() => self.zoom_to(range),
                 (_, Some(event)) => {
                     self.show_row(event, trace, index.layout());
-                    self.show_span(trace.event(event).span());
+                    self.show_span(self.shown_span(trace, event));
                 }
                 _ => {}
             },

@@ -10,6 +10,7 @@ impl TimelineState {
     /// what this state was made for. Ranks are the same by number, tracks by label, events by thread, start and name.
     pub fn take_over(&mut self, old: &mut Self, before: (&Trace, &TimelineIndex), after: (&Trace, &TimelineIndex)) {
         self.options = old.options.clone();
+        self.shifts = old.shifts.clone();
         self.range = old.range;
         self.drag = old.drag;
         self.scroll_y = old.scroll_y;

@@ -5,7 +5,7 @@
 //! where an `f64` has steps of 256 ns).
 
 use egui::Rangef;
-use gapless_trace::{Span, Timestamp};
+use gapless_trace::{Duration, Span, Timestamp};
 
 /// The shortest time that a view can show, in nanoseconds.
 pub const MIN_SPAN_NS: f64 = 10.0;
@@ -92,6 +92,13 @@ impl Viewport {
     #[must_use]
     pub fn ns_per_px(&self, x: Rangef) -> f64 {
         self.span_ns / f64::from(x.span().max(1.0))
+    }
+
+    /// The view on a clock that shows `by` more at the same moment, wherever that lies.
+    #[must_use]
+    pub fn shifted(&self, by: Duration) -> Self {
+        let bounds = Span::new(self.bounds.start + by, self.bounds.end + by);
+        Self { start_ns: self.start_ns.saturating_add(by.0), bounds, ..*self }
     }
 
     /// Moves the view by `delta_ns`, later in time if positive.

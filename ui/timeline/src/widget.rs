@@ -1,24 +1,29 @@
 //! The timeline as an egui widget: see [`Timeline`].
 
+mod headers;
+mod simulated;
 mod tooltip;
+
+pub use simulated::SimulatedTrack;
 
 use std::sync::Arc;
 
 use egui::{
-    Id, Mesh, Painter, Rect, Response, Role, Sense, Stroke, TextureHandle, TextureOptions, Ui, WidgetInfo, pos2, vec2,
+    Mesh, Painter, Rect, Response, Role, Sense, Stroke, TextureHandle, TextureOptions, Ui, WidgetInfo, pos2, vec2,
 };
-use gapless_trace::{EventId, RankId, Span, Timestamp, Trace};
+use gapless_trace::{EventId, RankId, Span, StrId, Timestamp, Trace};
 
-use crate::chrome::{self, Header};
+use crate::chrome;
 use crate::communication::CollectiveWaits;
-use crate::format::counter_value;
 use crate::index::TimelineIndex;
 use crate::input;
-use crate::layout::{RowSource, TrackGroup};
+use crate::layout::RowSource;
 use crate::links::links_of;
 use crate::overlay::Overlay;
-use crate::placement::{BlockItem, PlacedBlock, PlacedRow, Placement, RowContent, TrackFold, collectives_row};
+use crate::path::PathLayer;
+use crate::placement::{PlacedRow, Placement, RowContent, collectives_row};
 use crate::scene::{FrameStats, Lit, Scene, SceneBuilder, SceneInput};
+use crate::shifts::Shifts;
 use crate::state::{FramePlace, TimelineState};
 use crate::theme::{Theme, fade, metrics};
 use crate::viewport::Viewport;
@@ -77,8 +82,11 @@ struct SceneKey {
     pixels_per_point: f32,
     theme: Theme,
     matches: Option<Arc<[EventId]>>,
+    names: Option<Arc<[StrId]>>,
     overlays: Vec<Overlay>,
     waits: Option<Arc<CollectiveWaits>>,
+    shifts: Shifts,
+    path: Option<Arc<PathLayer>>,
 }
 
 impl SceneKey {
@@ -88,7 +96,17 @@ impl SceneKey {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             _ => false,
         };
+        let same_names = match (&self.names, &other.names) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
         let same_waits = match (&self.waits, &other.waits) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        let same_path = match (&self.path, &other.path) {
             (None, None) => true,
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             _ => false,
@@ -96,8 +114,11 @@ impl SceneKey {
         let same_overlays = self.overlays.len() == other.overlays.len()
             && self.overlays.iter().zip(&other.overlays).all(|(a, b)| a.is_same(b));
         same_matches
+            && same_names
             && same_waits
             && same_overlays
+            && same_path
+            && self.shifts.is_same(&other.shifts)
             && self.view == other.view
             && self.rect == other.rect
             && self.scroll_y == other.scroll_y
@@ -105,6 +126,17 @@ impl SceneKey {
             && self.pixels_per_point == other.pixels_per_point
             && self.theme == other.theme
     }
+}
+
+/// A text right of the label of a rank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Badge {
+    /// The rank.
+    pub rank: RankId,
+    /// The text (`last 4 of 6`).
+    pub text: String,
+    /// Whether it asks to be looked at.
+    pub is_warning: bool,
 }
 
 /// What a frame of the timeline tells its caller.
@@ -135,12 +167,13 @@ pub(crate) struct Areas {
     pub overview: Rect,
     pub ruler: Rect,
     pub pinned: Rect,
+    pub simulated: Rect,
     pub rows: Rect,
     pub headers: Rect,
 }
 
 impl Areas {
-    fn new(whole: Rect, header_width: f32, show_overview: bool, pinned_height: f32) -> Self {
+    fn new(whole: Rect, header_width: f32, show_overview: bool, pinned_height: f32, simulated_height: f32) -> Self {
         let split = (whole.left() + header_width).min(whole.right() - 40.0).max(whole.left());
         let overview_height = if show_overview { metrics::OVERVIEW } else { 0.0 };
         let mut top = whole.top();
@@ -151,9 +184,10 @@ impl Areas {
             area
         };
         let (overview, ruler, pinned) = (take(overview_height), take(metrics::RULER), take(pinned_height));
+        let simulated = take(simulated_height);
         let rows = take(f32::INFINITY);
         let headers = Rect::from_min_max(pos2(whole.left(), rows.top()), pos2(split, rows.bottom()));
-        Self { whole, overview, ruler, pinned, rows, headers }
+        Self { whole, overview, ruler, pinned, simulated, rows, headers }
     }
 
     /// Rows and everything above them that scrolls in time.
@@ -169,9 +203,12 @@ pub struct Timeline<'a> {
     index: &'a TimelineIndex,
     theme: &'a Theme,
     matches: Option<&'a Arc<[EventId]>>,
+    names: Option<&'a Arc<[StrId]>>,
     overlays: &'a [Overlay],
     waits: Option<&'a Arc<CollectiveWaits>>,
-    badges: &'a [(RankId, String)],
+    path: Option<&'a Arc<PathLayer>>,
+    simulated: Option<&'a SimulatedTrack>,
+    badges: &'a [Badge],
     keyboard: bool,
     tooltip: bool,
 }
@@ -185,8 +222,11 @@ impl<'a> Timeline<'a> {
             index,
             theme,
             matches: None,
+            names: None,
             overlays: &[],
             waits: None,
+            path: None,
+            simulated: None,
             badges: &[],
             keyboard: true,
             tooltip: true,
@@ -198,6 +238,13 @@ impl<'a> Timeline<'a> {
     #[must_use]
     pub fn matches(self, matches: Option<&'a Arc<[EventId]>>) -> Self {
         Self { matches, ..self }
+    }
+
+    /// Names of frames that a search found, ascending: frames of sampled stacks are found by them, since they are no
+    /// events. Keep the `Arc`, so that what was drawn of it can be used again.
+    #[must_use]
+    pub fn matching_names(self, names: Option<&'a Arc<[StrId]>>) -> Self {
+        Self { names, ..self }
     }
 
     /// Marks over the rows, the first at the bottom.
@@ -213,9 +260,21 @@ impl<'a> Timeline<'a> {
         Self { waits, ..self }
     }
 
+    /// The critical path. Keep the `Arc`, so that what was drawn of it can be used again.
+    #[must_use]
+    pub fn critical_path(self, path: Option<&'a Arc<PathLayer>>) -> Self {
+        Self { path, ..self }
+    }
+
+    /// What a replay gives, beside what the first open rank did.
+    #[must_use]
+    pub fn simulated(self, simulated: Option<&'a SimulatedTrack>) -> Self {
+        Self { simulated, ..self }
+    }
+
     /// Texts right of the labels of ranks (`late 5 of 8`).
     #[must_use]
-    pub fn badges(self, badges: &'a [(RankId, String)]) -> Self {
+    pub fn badges(self, badges: &'a [Badge]) -> Self {
         Self { badges, ..self }
     }
 
@@ -255,7 +314,8 @@ impl<'a> Timeline<'a> {
             width if width == metrics::HEADER_WIDTH => width.min((whole.width() * 0.24).max(140.0)),
             width => width,
         };
-        let areas = Areas::new(whole, header_width, state.options.show_overview, pinned.height);
+        let simulated = if self.simulated.is_some() { simulated::HEIGHT } else { 0.0 };
+        let areas = Areas::new(whole, header_width, state.options.show_overview, pinned.height, simulated);
 
         let before = (state.selected, state.range);
         let overview = ui.interact(areas.overview, id.with("overview"), Sense::click_and_drag());
@@ -281,7 +341,7 @@ impl<'a> Timeline<'a> {
                 && let Some(event) = hovered
             {
                 double_clicked = hovered;
-                state.show_span(self.trace.event(event).span());
+                state.show_span(state.shown_span(self.trace, event));
             }
         }
         let description = state.selected.map(|event| self.describe(event));
@@ -292,6 +352,7 @@ impl<'a> Timeline<'a> {
 
         let stats = self.paint(ui, state, &areas, placement_key, &pinned, &placed, &canvas, hovered);
         self.headers(ui, state, &areas, id, &pinned, &placed);
+        self.paint_simulated(ui, &ui.painter_at(areas.whole), state, &areas);
         if let Some(event) = hovered.filter(|_| self.tooltip && state.drag.is_none()) {
             egui::Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id.with("tooltip"), egui::PopupAnchor::Pointer)
                 .gap(14.0)
@@ -330,7 +391,8 @@ impl<'a> Timeline<'a> {
         } else {
             return None;
         };
-        crate::hit::event_at(self.trace, self.index, row, &state.view, areas.rows.x_range(), pos.x)
+        let view = state.view_of(row.rank);
+        crate::hit::event_at(self.trace, self.index, row, &view, areas.rows.x_range(), pos.x)
     }
 
     fn hovered_frame(
@@ -342,7 +404,8 @@ impl<'a> Timeline<'a> {
     ) -> Option<FramePlace> {
         let pos = canvas.hover_pos().filter(|pos| areas.rows.contains(*pos))?;
         let row = placed.row_at(pos.y - areas.rows.top() + state.scroll_y)?;
-        crate::hit::frame_at(self.trace, self.index, row, &state.view, areas.rows.x_range(), pos.x)
+        let view = state.view_of(row.rank);
+        crate::hit::frame_at(self.trace, self.index, row, &view, areas.rows.x_range(), pos.x)
     }
 
     fn paint(
@@ -368,7 +431,7 @@ impl<'a> Timeline<'a> {
             &painter.with_clip_rect(body),
             theme,
             body,
-            &state.view,
+            &self.steps_view(state),
             self.trace,
             self.index.layout().steps(),
         );
@@ -389,6 +452,8 @@ impl<'a> Timeline<'a> {
         let origin_y = areas.rows.top() - state.scroll_y;
         if let Some(event) = hovered.filter(|event| Some(*event) != state.selected) {
             self.outline(&rows_painter, state, areas, placed, origin_y, event, Stroke::new(1.0, theme.ui.text));
+            let top = painter.with_clip_rect(areas.pinned);
+            self.outline_pinned(&top, state, areas, pinned, event, Stroke::new(1.0, theme.ui.text));
         }
         if let Some((place, bar)) = state.frame.zip(state.selected_frame(self.index).map(|found| found.1)) {
             let source = RowSource::Flame(place.flame, place.depth);
@@ -399,6 +464,8 @@ impl<'a> Timeline<'a> {
         } else if let Some(event) = state.selected {
             self.arrows(&rows_painter, state, areas, placed, origin_y, event);
             self.outline(&rows_painter, state, areas, placed, origin_y, event, Stroke::new(2.0, theme.ui.selection));
+            let top = painter.with_clip_rect(areas.pinned);
+            self.outline_pinned(&top, state, areas, pinned, event, Stroke::new(2.0, theme.ui.selection));
         }
         if !pinned.blocks.is_empty() {
             painter.hline(areas.whole.x_range(), areas.pinned.bottom(), Stroke::new(1.0, theme.ui.hairline));
@@ -412,6 +479,12 @@ impl<'a> Timeline<'a> {
         }
         self.paint_corner(&painter, state, areas, &ticks);
         stats
+    }
+
+    /// The view on the clock of the rank whose steps are drawn over all tracks.
+    fn steps_view(&self, state: &TimelineState) -> Viewport {
+        let rank = self.index.layout().steps().first().and_then(|&step| self.trace.rank_of(step));
+        rank.map_or(state.view, |rank| state.view_of(rank))
     }
 
     fn paint_overview(&self, painter: &Painter, state: &mut TimelineState, rect: Rect) {
@@ -466,8 +539,11 @@ impl<'a> Timeline<'a> {
             pixels_per_point,
             theme: self.theme.clone(),
             matches: self.matches.cloned(),
+            names: self.names.cloned(),
             overlays: self.overlays.to_vec(),
             waits: self.waits.cloned(),
+            shifts: state.shifts.clone(),
+            path: self.path.cloned(),
         };
         let Cache { scenes, char_widths, lit, .. } = &mut state.cache;
         let Some(cached) = scenes.get_mut(part) else { return FrameStats::default() };
@@ -484,8 +560,11 @@ impl<'a> Timeline<'a> {
                 pixels_per_point,
                 max_texture_side: ui.input(|input| input.max_texture_side),
                 matches: self.matches.map(|matches| &**matches),
+                matching_names: self.names.map(|names| &**names),
                 overlays: self.overlays,
                 waits: self.waits.map(|waits| &**waits),
+                shifts: &state.shifts,
+                path: self.path.map(|path| &**path),
                 char_widths: &widths,
             });
             let same = |of: &Arc<[EventId]>| self.matches.is_some_and(|matches| Arc::ptr_eq(matches, of));
@@ -543,8 +622,9 @@ impl<'a> Timeline<'a> {
 
     fn rect_in(state: &TimelineState, areas: &Areas, row: &PlacedRow, origin_y: f32, span: Span) -> Rect {
         let x = areas.rows.x_range();
-        let x0 = state.view.x_of(span.start, x);
-        let x1 = state.view.x_of(span.end, x).max(x0 + 2.0);
+        let view = state.view_of(row.rank);
+        let x0 = view.x_of(span.start, x);
+        let x1 = view.x_of(span.end, x).max(x0 + 2.0);
         let top = origin_y + row.y;
         Rect::from_min_max(pos2(x0, top), pos2(x1, top + row.height - 1.0))
     }
@@ -563,6 +643,30 @@ impl<'a> Timeline<'a> {
         let rows = [placed.row_of(self.trace, layout, event), collectives_row(placed, self.trace, layout, event)];
         for row in rows.into_iter().flatten() {
             self.outline_span(painter, state, areas, origin_y, row, self.trace.event(event).span(), stroke);
+        }
+    }
+
+    /// The outline of a step or annotation among those that stay on top.
+    fn outline_pinned(
+        &self,
+        painter: &Painter,
+        state: &TimelineState,
+        areas: &Areas,
+        pinned: &Placement,
+        event: EventId,
+        stroke: Stroke,
+    ) {
+        let layout = self.index.layout();
+        let row = pinned.rows.iter().find(|row| match row.content {
+            RowContent::Source(RowSource::List(list)) => layout.position(self.trace, list, event).is_some(),
+            _ => false,
+        });
+        if let Some(row) = row {
+            let rect = Self::rect_in(state, areas, row, areas.pinned.top(), self.trace.event(event).span());
+            let rect = rect.intersect(areas.pinned.expand2(vec2(8.0, 0.0)));
+            if rect.is_positive() {
+                painter.rect_stroke(rect, 0.0, stroke, egui::StrokeKind::Inside);
+            }
         }
     }
 
@@ -601,162 +705,6 @@ impl<'a> Timeline<'a> {
             let start = if from.right() <= to.left() { from.right_center() } else { from.left_center() };
             chrome::paint_arrow(painter, areas.rows, start, to.left_center(), fade(color, 0.85));
         }
-    }
-
-    fn headers(
-        &self,
-        ui: &Ui,
-        state: &mut TimelineState,
-        areas: &Areas,
-        id: Id,
-        pinned: &Placement,
-        placed: &Placement,
-    ) {
-        let painter = ui.painter_at(areas.whole);
-        let pinned_rect =
-            Rect::from_min_max(pos2(areas.headers.left(), areas.pinned.top()), areas.pinned.left_bottom());
-        let parts = [(pinned_rect, pinned, 0.0, true), (areas.headers, placed, state.scroll_y, false)];
-        for (rect, placement, scroll_y, is_pinned) in parts {
-            painter.rect_filled(rect, 0.0, self.theme.ui.panel);
-            let painter = painter.with_clip_rect(rect);
-            for block in placement.blocks_in(scroll_y, scroll_y + rect.height()) {
-                let top = rect.top() + block.y - scroll_y;
-                // A header stays on screen as long as some of its rows are.
-                let room = top + block.height - rect.top();
-                let stuck = if top < rect.top() && room > metrics::TRACK_ROW { rect.top() } else { top };
-                let header = Rect::from_min_max(pos2(rect.left(), stuck), pos2(rect.right(), top + block.height));
-                self.header(ui, &painter, state, id, header, rect, block, is_pinned);
-            }
-        }
-        painter.vline(areas.rows.left(), areas.whole.y_range(), Stroke::new(1.0, self.theme.ui.hairline));
-    }
-
-    fn header(
-        &self,
-        ui: &Ui,
-        painter: &Painter,
-        state: &mut TimelineState,
-        id: Id,
-        rect: Rect,
-        clip: Rect,
-        block: &PlacedBlock,
-        is_pinned: bool,
-    ) {
-        let ranks = self.index.layout().ranks();
-        let theme = self.theme;
-        let (rank, track) = match block.item {
-            BlockItem::RankHeading(rank) | BlockItem::FoldedRank(rank) => (rank, None),
-            BlockItem::Track(rank, track) => (rank, Some(track)),
-            BlockItem::CommunicationHeading | BlockItem::Communication(..) => {
-                self.communication_header(ui, painter, state, id, rect, clip, block);
-                return;
-            }
-        };
-        let Some(node) = ranks.get(rank) else { return };
-        let track_node = track.and_then(|track| node.tracks.get(track));
-        let rows = track_node.map_or(0, |node| node.rows.len());
-        let group = track_node.map_or(TrackGroup::Marks, |node| node.group);
-        let folded = match (block.item, track) {
-            (BlockItem::FoldedRank(_), _) => Some(true),
-            (BlockItem::RankHeading(_), _) => Some(false),
-            (_, Some(track)) if rows > 1 && !is_pinned => {
-                Some(state.folds.track(rank, track, group) == TrackFold::Folded)
-            }
-            _ => None,
-        };
-        let note = match track_node {
-            None => {
-                let badge = self.badges.iter().find(|badge| badge.0 == node.rank);
-                badge.map(|badge| (badge.1.clone(), theme.ui.warning))
-            }
-            Some(node) => match node.rows.first().map(|row| row.source) {
-                Some(RowSource::Counter(counter)) => {
-                    let series = self.trace.counters().get(counter.index());
-                    let extent = self.index.counter(counter).map(|pyramid| pyramid.whole());
-                    let both = series.zip(extent.filter(|extent| !extent.is_empty()));
-                    both.map(|(series, extent)| {
-                        let most = counter_value(f64::from(extent.high), self.trace.text(series.unit));
-                        (format!("max {most}"), theme.ui.faint)
-                    })
-                }
-                _ if block.hidden_rows > 0 => Some((format!("+{} rows", block.hidden_rows), theme.ui.faint)),
-                _ => None,
-            },
-        };
-        let label = match track_node {
-            // They stay on top while other ranks scroll by.
-            Some(_) if is_pinned && ranks.len() > 1 => &format!("Steps · {}", node.label),
-            Some(track) => &track.label,
-            None => &node.label,
-        };
-        let label = label.as_str();
-        let visible = rect.intersect(clip);
-        if !visible.is_positive() {
-            return;
-        }
-        let response = ui.interact(visible, id.with(("header", is_pinned, block.item)), Sense::click());
-        response.widget_info(|| WidgetInfo::labeled(Role::Button, folded.is_some(), label));
-        if let Some(folded) = folded {
-            ui.ctx().accesskit_node_builder(response.id, |node| node.set_expanded(!folded));
-        }
-        let is_rank = track_node.is_none();
-        let is_hovered = response.hovered() && folded.is_some();
-        let note_below = group == TrackGroup::Counter;
-        chrome::paint_header(painter, theme, &Header { rect, label, note, note_below, folded, is_rank, is_hovered });
-        if response.clicked() && folded.is_some() {
-            state.toggle(block.item, group, block.hidden_rows, rows);
-            ui.ctx().request_repaint();
-        }
-        if let Some(node) = track_node {
-            response.on_hover_text(&node.detail);
-        }
-    }
-
-    /// The header of the communication of all ranks, or of a line of it.
-    fn communication_header(
-        &self,
-        ui: &Ui,
-        painter: &Painter,
-        state: &mut TimelineState,
-        id: Id,
-        rect: Rect,
-        clip: Rect,
-        block: &PlacedBlock,
-    ) {
-        let groups = self.index.layout().communication();
-        let (label, detail, note, folded) = match block.item {
-            BlockItem::Communication(group, place) => {
-                let Some(group) = groups.get(group) else { return };
-                let Some(line) = group.ranks.get(place) else { return };
-                let detail = format!("Communication of {} in {}", line.label, group.label);
-                // The group is named once, beside its first rank.
-                let note = (place == 0).then(|| (group.label.clone(), self.theme.ui.faint));
-                (line.label.as_str(), detail, note, None)
-            }
-            _ => {
-                let detail = "Communication of all ranks, by process group".to_owned();
-                ("Communication", detail, None, Some(!state.folds.shows_communication()))
-            }
-        };
-        let visible = rect.intersect(clip);
-        if !visible.is_positive() {
-            return;
-        }
-        let is_rank = folded.is_some();
-        let response = ui.interact(visible, id.with(("header", block.item)), Sense::click());
-        let name = if is_rank { label } else { detail.as_str() };
-        response.widget_info(|| WidgetInfo::labeled(Role::Button, is_rank, name));
-        if let Some(folded) = folded {
-            ui.ctx().accesskit_node_builder(response.id, |node| node.set_expanded(!folded));
-        }
-        let is_hovered = response.hovered() && is_rank;
-        let header = Header { rect, label, note, note_below: false, folded, is_rank, is_hovered };
-        chrome::paint_header(painter, self.theme, &header);
-        if response.clicked() && is_rank {
-            state.toggle(block.item, TrackGroup::Marks, 0, 0);
-            ui.ctx().request_repaint();
-        }
-        response.on_hover_text(detail);
     }
 }
 

@@ -15,7 +15,9 @@ struct App {
     theme: Theme,
     state: TimelineState,
     matches: Option<Arc<[EventId]>>,
+    names: Option<Arc<[gapless_trace::StrId]>>,
     overlays: Vec<Overlay>,
+    path: Option<Arc<crate::PathLayer>>,
     clicked: Option<EventId>,
 }
 
@@ -23,11 +25,24 @@ fn harness(trace: Trace) -> Harness<'static, App> {
     let index = TimelineIndex::build(&trace);
     let mut state = TimelineState::new(&index);
     state.options.animate = false;
-    let app = App { trace, index, theme: Theme::dark(), state, matches: None, overlays: Vec::new(), clicked: None };
+    let app = App {
+        trace,
+        index,
+        theme: Theme::dark(),
+        state,
+        matches: None,
+        names: None,
+        overlays: Vec::new(),
+        path: None,
+        clicked: None,
+    };
     let mut harness = Harness::builder().with_size(vec2(1_200.0, 700.0)).with_step_dt(0.05).build_ui_state(
         |ui, app: &mut App| {
-            let timeline =
-                Timeline::new(&app.trace, &app.index, &app.theme).matches(app.matches.as_ref()).overlays(&app.overlays);
+            let timeline = Timeline::new(&app.trace, &app.index, &app.theme)
+                .matches(app.matches.as_ref())
+                .matching_names(app.names.as_ref())
+                .overlays(&app.overlays)
+                .critical_path(app.path.as_ref());
             let response = timeline.show(ui, &mut app.state);
             app.clicked = response.clicked.or(app.clicked);
         },
@@ -247,6 +262,49 @@ fn a_frame_is_bounded_by_its_pixels() {
 }
 
 #[test]
+fn a_path_of_a_million_pieces_is_bounded_by_pixels() {
+    let mut harness = harness(fixtures::kernels(20, 1_000_000, 1));
+    let trace = &harness.state().trace;
+    let mut ids: Vec<EventId> = (0..trace.events().len() as u32).map(EventId).collect();
+    ids.sort_by_key(|&id| trace.event(id).start);
+    let piece = |id: EventId| {
+        let (row, entry) = trace.row_of(id).unwrap();
+        let span = trace.event(id).span();
+        let rank = trace.rank_of(id).unwrap();
+        crate::PathPiece {
+            rank,
+            track: entry.track,
+            row: Some(row),
+            span,
+            common: span.start,
+            kind: crate::PathKind::Work,
+        }
+    };
+    let pieces: Vec<_> = ids.into_iter().map(piece).collect();
+    let delays: Vec<_> = pieces.iter().step_by(2).filter_map(|piece| Some((piece.row?, piece.span))).collect();
+    let layer = Arc::new(crate::PathLayer::new(&pieces, &delays));
+    assert!(layer.hops() > 500_000);
+    let width = harness.get_by_label("Timeline").rect().width() as usize;
+    let mut drawn = 0;
+    for _ in 0..24 {
+        harness.state_mut().path = None;
+        harness.step();
+        let without = harness.state().state.stats();
+        harness.state_mut().path = Some(Arc::clone(&layer));
+        harness.step();
+        let with = harness.state().state.stats();
+        // An outline has four sides and at most every other pixel has one, with the hatch of a delay; a column of pixels
+        // has at most three connectors, each with a way along and a way down that labels cut.
+        let bound = with.rows * (4 * width / 2 + width / 2 + width / 6) + 3 * width * (2 + with.rows);
+        assert!(with.bars > without.bars && with.bars - without.bars <= bound, "{with:?} and {without:?}");
+        assert!(with.vertices <= 4 * (with.bars + 2 * with.rows), "{with:?}");
+        drawn = drawn.max(with.bars - without.bars);
+        harness.state_mut().state.view.zoom(1.9, 0.41);
+    }
+    assert!(drawn > 1_000, "{drawn}");
+}
+
+#[test]
 fn arrows_and_overlays_draw_for_every_kind_of_event() {
     let mut harness = harness(fixtures::training(3, 4));
     let count = harness.state().trace.events().len() as u32;
@@ -305,4 +363,57 @@ fn matches_stand_out_in_long_lists() {
     let none = bright(&mut harness, Vec::new());
     let some = bright(&mut harness, found);
     assert!(some > none, "{some} bright pixels with a match, {none} without");
+}
+
+#[test]
+fn a_search_lights_frames_inside_of_stacks() {
+    for zoomed in [false, true] {
+        let mut harness = harness(fixtures::sampled(if zoomed { 40 } else { 20_000 }));
+        let place = harness.state().index.layout().ranks()[0]
+            .tracks
+            .iter()
+            .position(|node| node.group == crate::TrackGroup::Samples);
+        harness.state_mut().state.set_track_fold(0, place.unwrap(), crate::TrackFold::Full);
+        let bright = |harness: &mut Harness<'_, App>, name: &str| {
+            // No event has the name of a function that is never innermost.
+            harness.state_mut().matches = Some(Arc::from([]));
+            let names = harness.state().trace.strings().find(name);
+            harness.state_mut().names = Some(names.into_iter().collect());
+            harness.step();
+            let app = harness.state();
+            let color = crate::theme::mix(app.theme.kind(EventKind::PythonFunction), app.theme.ui.background, 0.5);
+            app.state.cache.bright_pixels(color)
+        };
+        let (outer, none) = (bright(&mut harness, "outer_a"), bright(&mut harness, "no such function"));
+        assert!(outer > none, "{outer} bright pixels where a frame matches, {none} where none does");
+        assert_eq!(none, 0);
+    }
+}
+
+#[test]
+fn strips_of_samples_and_lines_of_processors_are_bounded_by_pixels() {
+    let mut harness = harness(fixtures::sampled(200_000));
+    let samples = harness.state().index.layout().ranks()[0]
+        .tracks
+        .iter()
+        .position(|node| node.group == crate::TrackGroup::Samples);
+    harness.state_mut().state.set_track_fold(0, samples.unwrap(), crate::TrackFold::Full);
+    harness.step();
+    let width = harness.get_by_label("Timeline").rect().width() as usize;
+    let (mut most_bars, mut most_texels, mut labels) = (0, 0, 0);
+    for _ in 0..30 {
+        harness.step();
+        let stats = harness.state().state.stats();
+        // A row of bars has at most w/8 of them, a strip none but long ones, a line at most one every other pixel.
+        assert!(stats.rows >= 4, "{stats:?}");
+        assert!(stats.bars <= stats.rows * (width / 8 + width / 38 + 4) + width / 2 + 2, "{stats:?}");
+        assert!(stats.texels <= stats.rows * width, "{stats:?}");
+        assert!(stats.read <= stats.rows * (3 * width + 4 * 4_096), "{stats:?}");
+        most_bars = most_bars.max(stats.bars);
+        most_texels = most_texels.max(stats.texels);
+        labels = labels.max(stats.labels);
+        harness.state_mut().state.view.zoom(1.9, 0.41);
+    }
+    assert!(most_bars > width / 4, "the line and the frames are drawn: {most_bars}");
+    assert!(most_texels > width && labels > 0, "{most_texels} texels, {labels} labels");
 }

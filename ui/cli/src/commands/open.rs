@@ -84,7 +84,9 @@ mod desktop {
         options.step = args.step.clone();
         options.select = args.select.clone();
         options.expanded_rank = args.rank;
-        options.tab = args.panel.map(tab);
+        options.tab = args.panel.and_then(tab);
+        options.simulate.clone_from(&args.simulate);
+        options.shows_trust = args.panel == Some(Panel::Trust);
         gapless_desktop::screenshot(&options).map_err(|error| refused(&options, error))
     }
 
@@ -105,15 +107,19 @@ mod desktop {
         }
     }
 
-    fn tab(panel: Panel) -> BottomTab {
-        match panel {
+    fn tab(panel: Panel) -> Option<BottomTab> {
+        Some(match panel {
+            Panel::Path => BottomTab::Path,
+            Panel::Collectives => BottomTab::Collectives,
+            Panel::Stragglers => BottomTab::Stragglers,
+            Panel::Trust => return None,
             Panel::Selection => BottomTab::Selection,
             Panel::Breakdown => BottomTab::Breakdown,
             Panel::Kernels => BottomTab::Kernels,
             Panel::Operators => BottomTab::Operators,
             Panel::Transfers => BottomTab::Transfers,
             Panel::Warnings => BottomTab::Warnings,
-        }
+        })
     }
 
     /// An open end lies beyond any trace; `..` is the whole trace, as is no range.

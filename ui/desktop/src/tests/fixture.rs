@@ -26,11 +26,26 @@ pub fn trace() -> Arc<Trace> {
     Arc::new(Trace::from_parts(parts, &BuildOptions::default()).unwrap())
 }
 
+/// The same with one rank's clock ahead by `ahead_us`.
+pub fn skewed_trace(rank: u32, ahead_us: i64) -> Arc<Trace> {
+    let ahead = |of: u32| if of == rank { ahead_us } else { 0 };
+    let parts = (0..RANKS).map(|of| part_at(of, ahead(of))).collect();
+    Arc::new(Trace::from_parts(parts, &BuildOptions::default()).unwrap())
+}
+
 fn part(rank: u32) -> TracePart {
+    part_at(rank, 0)
+}
+
+fn part_at(rank: u32, ahead_us: i64) -> TracePart {
     let source =
         Source { path: format!("/traces/run/rank{rank}.json"), format: "made by hand".to_owned(), ..Source::default() };
-    let info =
-        TraceInfo { rank: Some(rank), world_size: Some(RANKS), base_time_ns: Some(BASE), ..TraceInfo::default() };
+    let info = TraceInfo {
+        rank: Some(rank),
+        world_size: Some(RANKS),
+        base_time_ns: Some(BASE + ahead_us * US),
+        ..TraceInfo::default()
+    };
     TracePart { info, chunks: vec![chunk(i64::from(rank))], ..TracePart::new(source) }
 }
 

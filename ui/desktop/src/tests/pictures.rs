@@ -65,7 +65,8 @@ fn the_start() {
 fn the_summary_and_the_breakdown_dark() {
     let mut user = User::with_theme(ThemeChoice::Dark, [1280.0, 800.0]);
     let picture = user.picture();
-    check("summary_dark", &crop(&picture, 1280 - 330, 44, 330, 420));
+    check("advice_dark", &crop(&picture, 1280 - 330, 44, 330, 380));
+    check("summary_dark", &crop(&picture, 1280 - 330, 800 - 340, 330, 340));
     check("breakdown_dark", &crop(&picture, 0, 800 - 260, 640, 260));
 }
 

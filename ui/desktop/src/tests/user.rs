@@ -92,6 +92,12 @@ impl User {
         self.settle();
     }
 
+    /// What a row of a table asks for, whose place on the screen does not matter.
+    pub fn update(&mut self, message: crate::message::Message) {
+        self.model().update(message);
+        self.settle();
+    }
+
     pub fn sees(&self, label: &str) -> bool {
         self.harness.query_all_by_label(label).next().is_some()
     }

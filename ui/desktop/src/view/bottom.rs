@@ -12,7 +12,7 @@ use crate::state::{Loaded, State};
 use crate::table::{Sort, TableId, TableView, paint_text};
 use crate::tables::{COLLECTIVES, COPIES, KERNELS, OPERATORS};
 use crate::view::widgets::{dropdown_button, hairline};
-use crate::view::{breakdown, selection};
+use crate::view::{breakdown, collectives, path, selection, stragglers};
 
 const TAB_HEIGHT: f32 = 32.0;
 
@@ -33,11 +33,11 @@ pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
                 BottomTab::Kernels | BottomTab::Operators | BottomTab::Transfers => {
                     rank_chooser_ui(ui, state, loaded, messages);
                 }
-                BottomTab::Breakdown => {
+                BottomTab::Breakdown | BottomTab::Path => {
                     let title = loaded.view.as_ref().map_or("", |view| view.title.as_str());
                     ui.add(egui::Label::new(RichText::new(title).color(state.theme.ui.dim)).truncate());
                 }
-                BottomTab::Selection | BottomTab::Warnings => {}
+                BottomTab::Selection | BottomTab::Warnings | BottomTab::Collectives | BottomTab::Stragglers => {}
             }
         });
     });
@@ -47,6 +47,18 @@ pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
         BottomTab::Selection => selection::selection_ui(ui, state, loaded, messages),
         BottomTab::Breakdown => match &loaded.view {
             Some(view) => breakdown::breakdown_ui(ui, state, loaded, view, messages),
+            None => waiting_ui(ui, state),
+        },
+        BottomTab::Path => match &loaded.engine {
+            Some(_) => path::path_ui(ui, state, loaded, messages),
+            None => waiting_ui(ui, state),
+        },
+        BottomTab::Collectives => match &loaded.engine {
+            Some(engine) => collectives::collectives_ui(ui, state, loaded, engine, messages),
+            None => waiting_ui(ui, state),
+        },
+        BottomTab::Stragglers => match &loaded.engine {
+            Some(engine) => stragglers::stragglers_ui(ui, state, loaded, engine, messages),
             None => waiting_ui(ui, state),
         },
         BottomTab::Kernels => tables_ui(ui, state, loaded, &[TableId::Kernels], messages),
@@ -206,6 +218,8 @@ fn table_ui(
             empty: "No communication kernels in this rank",
         }
         .show(ui, theme, messages),
+        // They have tabs of their own.
+        TableId::Segments | TableId::Instances | TableId::Lateness => {}
     }
 }
 

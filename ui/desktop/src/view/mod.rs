@@ -1,18 +1,22 @@
 //! What the window shows. Nothing here changes the state: panels read it and return messages.
 
+mod advice;
 mod bottom;
 mod breakdown;
+mod collectives;
 mod largest;
 mod overlay;
+mod path;
 mod selection;
 mod start;
+mod stragglers;
 mod summary;
 mod top_bar;
+mod trust;
 pub mod widgets;
 
 use egui::{CentralPanel, Frame, Margin, Panel, Stroke, Ui};
-use gapless_timeline::{Timeline, TimelineState};
-use gapless_trace::RankId;
+use gapless_timeline::{Badge, Timeline, TimelineState};
 
 use crate::message::Message;
 use crate::state::{Loaded, State};
@@ -37,7 +41,17 @@ pub fn root_ui(ui: &mut Ui, state: &State, timeline: Option<&mut TimelineState>,
                 // A narrow window has little room for time as it is.
                 let width = if ui.available_width() < 1200.0 { 316.0 } else { 336.0 };
                 Panel::right("summary").default_size(width).size_range(280.0..=520.0).frame(panel).show(ui, |ui| {
-                    summary::summary_ui(ui, state, loaded, messages);
+                    // Advice is never behind a menu; what it rests on stands below.
+                    let height = ui.available_height() * 0.45;
+                    Panel::bottom("figures").default_size(height).size_range(80.0..=900.0).frame(panel).show(
+                        ui,
+                        |ui| {
+                            summary::summary_ui(ui, state, loaded, messages);
+                        },
+                    );
+                    CentralPanel::default().frame(panel).show(ui, |ui| {
+                        advice::advice_ui(ui, state, loaded, messages);
+                    });
                 });
             }
             if state.shows_bottom {
@@ -70,29 +84,42 @@ fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut Timel
     let search = &loaded.search.result;
     let lit = loaded.highlight.as_ref().map(|highlight| &highlight.events).filter(|events| !events.is_empty());
     let matches = lit.or((!search.query.is_empty()).then_some(&search.events));
+    let names = (lit.is_none() && !search.query.is_empty()).then_some(&search.matching_names);
     let overlays = loaded.highlight.as_ref().map_or(&[][..], |highlight| highlight.overlays.as_slice());
     let has_overlay =
         state.palette.is_some() || state.path_field.is_some() || state.shows_help || state.check.is_some();
     let response = Timeline::new(&loaded.trace, &loaded.index, &state.theme)
         .matches(matches)
+        .matching_names(names)
         .overlays(overlays)
         .badges(&badges)
+        .simulated(loaded.simulation.as_ref().map(|simulation| &*simulation.track))
+        .collective_waits(loaded.engine.as_ref().map(|engine| &engine.waits))
+        .critical_path(loaded.engine.as_ref().map(|engine| &engine.layer))
         .keyboard(!has_overlay)
         .show(ui, timeline);
     response.selection_changed || response.range_changed
 }
 
 /// What stands beside the names of ranks: who is slowest, and who is waited for.
-fn badges(loaded: &Loaded) -> Vec<(RankId, String)> {
+fn badges(loaded: &Loaded) -> Vec<Badge> {
     let Some(view) = &loaded.view else { return Vec::new() };
+    if let Some(engine) = loaded.engine.as_ref().filter(|engine| !engine.members.is_empty()) {
+        let of_rank =
+            |(rank, _)| engine.badge_of(rank).map(|(text, is_late)| Badge { rank, text, is_warning: is_late });
+        let badges: Vec<Badge> = loaded.trace.rank_ids().filter_map(of_rank).collect();
+        if !badges.is_empty() {
+            return badges;
+        }
+    }
     let mut badges = Vec::new();
     if let Some(late) = waited_for(view) {
-        badges.push((late.rank, "waits least".to_owned()));
+        badges.push(Badge { rank: late.rank, text: "waits least".to_owned(), is_warning: true });
     }
     if let Some(slowest) = slowest_worth_naming(view)
-        && badges.iter().all(|(rank, _)| *rank != slowest.rank)
+        && badges.iter().all(|badge| badge.rank != slowest.rank)
     {
-        badges.push((slowest.rank, "longest step".to_owned()));
+        badges.push(Badge { rank: slowest.rank, text: "longest step".to_owned(), is_warning: true });
     }
     badges
 }

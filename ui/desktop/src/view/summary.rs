@@ -47,6 +47,9 @@ pub fn summary_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Ve
         match &loaded.view {
             Some(view) => {
                 section(ui, |ui| headline_ui(ui, state, loaded, view, messages));
+                if loaded.steps().len() > 1 {
+                    section(ui, |ui| steps_ui(ui, state, loaded, messages));
+                }
                 hairline(ui, &state.theme);
                 let is_measured = loaded.has_device_work() || view.rows.iter().any(|row| row.host.is_some());
                 section(ui, |ui| {
@@ -57,10 +60,6 @@ pub fn summary_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Ve
                         no_device_ui(ui, state, is_measured);
                     }
                 });
-                if loaded.steps().len() > 1 {
-                    hairline(ui, &state.theme);
-                    section(ui, |ui| steps_ui(ui, state, loaded, messages));
-                }
                 hairline(ui, &state.theme);
                 section(ui, |ui| largest::largest_ui(ui, state, loaded, 8, messages));
             }

@@ -10,11 +10,13 @@ use gapless_timeline::theme::metrics;
 use gapless_trace::Duration;
 
 use crate::ThemeChoice;
+use crate::align::Alignment;
 use crate::command::{COMMANDS, Command, CommandInfo, Menu, Shortcut};
-use crate::format::{counted, thousands};
+use crate::format::{counted, duration_f64, thousands};
 use crate::message::Message;
 use crate::state::{Loaded, State, Window};
 use crate::table::paint_text;
+use crate::view::trust::trust_ui;
 use crate::view::widgets::{dropdown_button, quiet_button, theme_button};
 
 /// The search field, so that a command can give it the keyboard.
@@ -42,6 +44,10 @@ pub fn top_bar_ui(ui: &mut Ui, state: &State, messages: &mut Vec<Message>) {
             }
             if quiet_button(ui, &state.theme, "Open…", "Open files…").clicked() {
                 messages.push(Message::Run(Command::OpenFiles));
+            }
+            if let Some(loaded) = &state.loaded {
+                align_ui(ui, state, loaded, messages);
+                trust_ui(ui, state, loaded, messages);
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| match &state.loaded {
                 Some(loaded) => {
@@ -117,6 +123,31 @@ pub fn shortcut_text(ui: &Ui, info: &CommandInfo) -> String {
         Shortcut::Timeline(text) => (*text).to_owned(),
         Shortcut::None => String::new(),
     }
+}
+
+/// By what ranks are brought side by side, and how sure their clocks are.
+fn align_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Message>) {
+    if loaded.engine.is_none() || loaded.trace.ranks().len() < 2 {
+        return;
+    }
+    let error = match (loaded.alignment, loaded.clock_error_ns()) {
+        (Alignment::Clock, Some(error)) => format!(" ± {}", duration_f64(error)),
+        (Alignment::Clock, None) => " (not all)".to_owned(),
+        _ => String::new(),
+    };
+    // On a narrow window the pill and the search need the room.
+    let prefix = if ui.available_width() > 900.0 { "Align: " } else { "" };
+    let text = format!("{prefix}{}{error}", loaded.alignment.label());
+    let response = dropdown_button(ui, &state.theme, &text, "Alignment of ranks");
+    Popup::menu(&response).width(200.0).show(|ui| {
+        for alignment in Alignment::ALL {
+            let button = Button::selectable(loaded.alignment == alignment, alignment.label());
+            if ui.add_sized([ui.available_width(), MENU_ROWS], button).on_hover_text(alignment.meaning()).clicked() {
+                messages.push(Message::Align(alignment));
+                ui.close();
+            }
+        }
+    });
 }
 
 fn step_chooser_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Message>) {

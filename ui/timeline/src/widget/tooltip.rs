@@ -4,6 +4,7 @@ use egui::Ui;
 use gapless_trace::EventId;
 
 use super::Timeline;
+use crate::communication::wait_of;
 use crate::flame::{Flame, FlameBar};
 use crate::format::{counter_value, grouped, precise};
 use crate::state::TimelineState;
@@ -64,6 +65,14 @@ impl Timeline<'_> {
             place.push_str(&format!(" · {}", counter_value(bytes as f64, "bytes")));
         }
         ui.label(egui::RichText::new(place).size(metrics::TRACK_FONT).color(colors.dim));
+        if let Some(wait) = self.waits.and_then(|waits| wait_of(waits, event)) {
+            let text = format!("waits {wait} for other ranks, then {} of transfer", entry.dur - wait);
+            ui.label(egui::RichText::new(text).size(metrics::TRACK_FONT).color(colors.warning));
+        }
+        if self.path.is_some_and(|path| path.runs_through(self.trace, event)) {
+            let text = egui::RichText::new("the critical path runs through it");
+            ui.label(text.size(metrics::TRACK_FONT).color(colors.critical));
+        }
         if let Some(launch) = self.trace.launches().launch_of(event).filter(|_| entry.kind.is_device_work()) {
             let by = self
                 .trace

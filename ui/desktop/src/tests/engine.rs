@@ -1,0 +1,209 @@
+//! What the engine finds, as a user meets it: by label.
+
+use std::sync::Arc;
+
+use egui::{Key, Modifiers};
+use egui_kittest::kittest::Queryable as _;
+use gapless_trace::{Duration, EventKind, RankId};
+
+use super::user::User;
+use super::{fixture, user};
+use crate::BottomTab;
+use crate::align::Alignment;
+use crate::app::App;
+use crate::engine::Engine;
+use crate::state::Window;
+
+fn engine(user: &User) -> Arc<Engine> {
+    Arc::clone(user.loaded().engine.as_ref().unwrap())
+}
+
+#[test]
+fn the_path_of_a_step_is_whole_and_waits_are_those_of_the_fixture() {
+    let trace = fixture::trace();
+    let engine = Engine::new(&trace);
+    assert_eq!(engine.steps.len(), 3);
+    for step in &engine.steps {
+        let rows = &engine.rows[step.rows.clone()];
+        assert!(rows.windows(2).all(|pair| pair[0].span.end == pair[1].span.start), "no gap and no overlap");
+        let sum: i64 = rows.iter().map(|row| row.span.duration().0).sum();
+        assert_eq!(sum, step.span.duration().0);
+    }
+    // Rank 3 comes last; each rank before it waits a millisecond longer.
+    for (rank, wait) in [(0, 3), (1, 2), (2, 1)] {
+        let waits: Vec<Duration> = engine
+            .waits
+            .iter()
+            .filter(|(event, _)| trace.rank_of(*event) == Some(RankId(rank)))
+            .map(|wait| wait.1)
+            .collect();
+        assert_eq!(waits, vec![Duration::from_millis(wait); 3], "rank {rank}");
+    }
+    assert!(engine.waits.iter().all(|(event, _)| trace.rank_of(*event) != Some(RankId(3))));
+}
+
+#[test]
+fn the_pill_says_the_grade_and_opens_all_checks() {
+    let mut user = User::with_trace();
+    let trust = engine(&user).trust.clone();
+    let pill = format!("Trust: {}", trust.grade.label());
+    assert!(!user.sees_part("The model of this recording is"));
+    user.click(&pill);
+    assert!(user.sees_part("The model of this recording is"));
+    for check in &trust.checks {
+        assert!(user.sees(&format!("{}: {}", check.grade.label(), check.text)), "{}", check.text);
+    }
+    user.click(&pill);
+    assert!(!user.sees_part("The model of this recording is"), "the pill closes it too");
+    user.press(Modifiers::COMMAND, Key::T);
+    assert!(user.sees_part("The model of this recording is"));
+}
+
+#[test]
+fn the_critical_path_tab_lights_up_categories_and_goes_to_stretches() {
+    let mut user = User::with_trace();
+    user.click("Critical path");
+    assert_eq!(user.model().state.tab, BottomTab::Path);
+    let path = user.loaded().path.clone();
+    let sum: i64 = path.categories.iter().map(|row| row.ns).sum();
+    assert_eq!(sum, path.total.0);
+    let step = engine(&user).step_of(1, user.loaded().steps()).unwrap().span.duration();
+    assert_eq!((user.loaded().window, path.total), (Window::Step(1), step));
+    let first = path.categories[0];
+    user.click(&format!("Critical path: {} {}", first.category.label(), Duration(first.ns)));
+    let lit = user.loaded().highlight.as_ref().unwrap();
+    assert_eq!(lit.total(), Duration(first.ns));
+    assert!(lit.label.contains(first.category.label()));
+
+    let order = user.loaded().orders[crate::table::TableId::Segments.index()].clone();
+    let segment = path.segments[order[0] as usize].clone();
+    assert!(path.segments.iter().all(|other| other.duration <= segment.duration), "the longest first");
+    user.update(crate::message::Message::ShowPathRow(segment.place));
+    let row = engine(&user).rows[segment.place];
+    let lit = user.loaded().highlight.as_ref().unwrap();
+    assert_eq!((lit.pieces.len(), lit.total()), (1, segment.duration));
+    let seen = user.model().timeline.as_ref().unwrap().view.visible();
+    assert!(seen.start <= row.span.start && row.span.end <= seen.end);
+    assert!(user.model().timeline.as_ref().unwrap().is_rank_open(row.rank.unwrap()));
+}
+
+#[test]
+fn a_collective_shows_who_came_when() {
+    let mut user = User::with_trace();
+    user.click("Collectives");
+    let chosen = user.loaded().chosen_collective.unwrap();
+    assert!(user.sees("Rank 0 waits 3.00 ms for the last"));
+    assert!(user.sees("Rank 2 waits 1.00 ms for the last"));
+    let other = engine(&user).instances.iter().find(|row| row.place != chosen).unwrap().clone();
+    user.update(crate::message::Message::ShowCollective(other.place));
+    assert_eq!(user.loaded().chosen_collective, Some(other.place));
+    let lit = user.loaded().highlight.as_ref().unwrap();
+    assert_eq!(lit.events.len(), fixture::RANKS as usize, "all members keep their colours");
+    user.click("Rank 1 waits 2.00 ms for the last");
+    let selected = user.loaded().selection.as_ref().unwrap().event;
+    let trace = Arc::clone(&user.loaded().trace);
+    assert_eq!((trace.event(selected).kind, trace.rank_of(selected)), (EventKind::Collective, Some(RankId(1))));
+}
+
+#[test]
+fn stragglers_are_listed_and_lead_to_the_time_that_others_wait() {
+    let mut user = User::with_trace();
+    user.click("Stragglers");
+    assert!(user.sees_part("Too short to call any rank late"), "one collective that counts is not enough");
+    user.harness.get_by_label_contains("Rank 3 is late by").click();
+    user.settle();
+    let lit = user.loaded().highlight.as_ref().unwrap();
+    assert_eq!((lit.pieces.len(), lit.total()), (3, Duration::from_millis(3 + 2 + 1)));
+    assert!(user.sees_part("Waiting for Rank 3 alone"));
+}
+
+#[test]
+fn ranks_are_brought_side_by_side_by_clock_and_step() {
+    // The clock of rank 2 is 3 ms ahead.
+    let mut model = user::model(crate::ThemeChoice::Dark);
+    model.show_trace(fixture::skewed_trace(2, 3_000), "run");
+    let mut user = User::new(App::new(model), [1440.0, 900.0]);
+    let by = |user: &User| user.loaded().shifts.of(RankId(2)).0 - user.loaded().shifts.of(RankId(0)).0;
+    assert_eq!(user.loaded().alignment, Alignment::Clock);
+    assert!((by(&user) - 3_000_000).abs() < 2_000, "{}", by(&user));
+    let hull = user.loaded().view.as_ref().unwrap().hull;
+    assert!(hull.duration() < Duration::from_millis(11), "the step stands at one place: {}", hull.duration());
+    for (alignment, expected) in
+        [(Alignment::Step, 3_000_000), (Alignment::Collective, 3_000_000), (Alignment::Recorded, 0)]
+    {
+        user.click("Alignment of ranks");
+        user.click(alignment.label());
+        assert_eq!(user.loaded().alignment, alignment);
+        assert!((by(&user) - expected).abs() < 2_000, "{alignment:?}: {}", by(&user));
+    }
+    let shifts = user.model().timeline.as_ref().unwrap().shifts.clone();
+    assert_eq!(shifts.of(RankId(2)), Duration::ZERO, "and the timeline follows");
+}
+
+#[test]
+fn ticking_advice_draws_what_it_would_bring() {
+    let mut user = User::with_trace();
+    let engine = engine(&user);
+    assert!(engine.advice.len() > 1, "{:?}", engine.advice.iter().map(|card| &card.id).collect::<Vec<_>>());
+    assert!(engine.advice.windows(2).all(|pair| pair[0].gain.mid_ns >= pair[1].gain.mid_ns), "ranked by gain");
+    for card in &engine.advice {
+        let gain = card.gain;
+        assert!(gain.low_ns <= gain.mid_ns && gain.mid_ns <= gain.high_ns && gain.high_ns > 0, "{card:?}");
+        assert!(!card.pieces.is_empty(), "{card:?} has evidence");
+    }
+    let card = engine.advice[0].clone();
+    assert!(!user.sees_part("Simulated: "));
+    user.click(&format!("Simulate: {}", card.title));
+    let simulation = user.loaded().simulation.clone().unwrap();
+    assert_eq!(simulation.difference().0, -card.gain.mid_ns, "the replay gives the figure of the card");
+    assert!(user.sees_part("Replayed: "));
+    assert!(user.sees("Simulated: Rank 0, simulated"), "the track stands on the timeline");
+    assert_eq!(simulation.track.texts().len(), 3, "an end for each step");
+    assert!(!simulation.track.busy_of(RankId(0)).is_empty());
+
+    let other = engine.advice[1].clone();
+    user.click(&format!("Simulate: {}", other.title));
+    let both = user.loaded().simulation.clone().unwrap();
+    assert_eq!(both.ids.len(), 2);
+    assert!(both.simulated <= simulation.simulated, "one replay of both");
+    user.click(&format!("Stop simulating: {}", card.title));
+    user.click(&format!("Stop simulating: {}", other.title));
+    assert!(user.loaded().simulation.is_none() && !user.sees_part("Simulated: "));
+
+    user.click(&format!("Show evidence: {}", card.title));
+    assert_eq!(user.loaded().highlight.as_ref().unwrap().label, card.title);
+    user.click(&format!("Details: {}", card.title));
+    assert!(user.sees("Assumed"));
+}
+
+#[test]
+fn half_of_a_cause_gone_is_half_as_long_in_the_replay() {
+    use gapless_analysis::graph::NodeKind;
+    use gapless_analysis::replay::{Mode, Scenario};
+    let trace = fixture::trace();
+    let engine = Engine::new(&trace);
+    let mut scenario = Scenario::new(&engine.graph, Mode::Model);
+    crate::advice::Cause::Kernels.take_out(&engine, &mut scenario, 0.5);
+    let mut kernels = 0;
+    for id in engine.graph.node_ids() {
+        let node = engine.graph.node(id);
+        let expected = if node.kind == NodeKind::Kernel { node.dur_ns / 2 } else { node.dur_ns };
+        assert_eq!(scenario.duration_ns(id), expected);
+        kernels += usize::from(node.kind == NodeKind::Kernel);
+    }
+    assert_eq!(kernels, 4 * 3 * 11);
+}
+
+#[test]
+fn a_recording_without_a_device_says_why_there_are_no_predictions() {
+    let mut user = User::with_host_trace();
+    let trust = engine(&user).trust.clone();
+    assert!(user.sees(&format!("Trust: {}", trust.grade.label())));
+    for tab in ["Critical path", "Collectives", "Stragglers"] {
+        user.click(tab);
+    }
+    if let Some(reason) = trust.refusal() {
+        assert!(user.sees_part("No predictions"), "{reason}");
+        assert!(engine(&user).advice.is_empty());
+    }
+}

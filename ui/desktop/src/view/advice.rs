@@ -1,0 +1,215 @@
+//! The advice: what to do, ranked by what it brings, always on the right.
+
+use egui::{
+    Button, Color32, FontId, Frame, Margin, Rect, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
+};
+use gapless_timeline::Theme;
+use gapless_timeline::theme::{fade, metrics};
+use gapless_trace::Duration;
+
+use crate::advice::{AdviceCard, GainBand};
+use crate::engine::Engine;
+use crate::format::{counted, in_text};
+use crate::message::Message;
+use crate::simulate::signed;
+use crate::state::{Loaded, State};
+use crate::table::paint_text;
+use crate::view::widgets::{fact, title};
+
+/// Draws the panel.
+pub fn advice_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Message>) {
+    let colors = &state.theme.ui;
+    Frame::new().inner_margin(Margin { left: 14, right: 14, top: 10, bottom: 6 }).show(ui, |ui| {
+        ui.horizontal(|ui| {
+            title(ui, &state.theme, "Advice");
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| match &loaded.engine {
+                Some(engine) => {
+                    let per = if engine.graph.steps().is_empty() { "of the recording" } else { "per step" };
+                    let text = format!("{}, gains {per}", counted(engine.advice.len() as u64, "finding", "findings"));
+                    ui.label(RichText::new(text).size(metrics::TRACK_FONT).color(colors.dim));
+                }
+                None => {
+                    ui.add(egui::Spinner::new().size(14.0));
+                }
+            });
+        });
+    });
+    ScrollArea::vertical().id_salt("advice").auto_shrink([false, false]).show(ui, |ui| {
+        Frame::new().inner_margin(Margin { left: 12, right: 12, top: 0, bottom: 10 }).show(ui, |ui| {
+            ui.spacing_mut().item_spacing.y = 4.0;
+            match &loaded.engine {
+                Some(engine) => cards_ui(ui, state, loaded, engine, messages),
+                None => {
+                    ui.colored_label(colors.dim, "Finding out what waits for what");
+                }
+            }
+        });
+    });
+}
+
+fn cards_ui(ui: &mut Ui, state: &State, loaded: &Loaded, engine: &Engine, messages: &mut Vec<Message>) {
+    let theme = &state.theme;
+    if let Some(simulation) = &loaded.simulation {
+        let text = format!(
+            "Replayed: {} instead of {} ({})",
+            in_text(simulation.simulated),
+            in_text(simulation.model),
+            signed(simulation.difference()).replace(' ', "\u{a0}")
+        );
+        ui.add(egui::Label::new(RichText::new(text).color(theme.ui.accent)).wrap());
+    } else if !state.ticked.is_empty() {
+        ui.horizontal(|ui| {
+            ui.add(egui::Spinner::new().size(12.0));
+            ui.colored_label(theme.ui.dim, "Replaying");
+        });
+    }
+    if engine.advice.is_empty() {
+        let text = match engine.trust.refusal() {
+            Some(reason) => format!("No predictions, since the model is too far from this recording. {reason}"),
+            None => "Nothing here would make a step shorter by half a percent".to_owned(),
+        };
+        ui.add(egui::Label::new(RichText::new(text).color(theme.ui.dim)).wrap());
+        return;
+    }
+    let most = engine.advice.iter().map(|card| card.gain.high_ns).max().unwrap_or_default().max(1);
+    for card in &engine.advice {
+        card_ui(ui, state, card, most, messages);
+    }
+    bounds_ui(ui, theme, engine);
+}
+
+fn card_ui(ui: &mut Ui, state: &State, card: &AdviceCard, most: i64, messages: &mut Vec<Message>) {
+    let theme = &state.theme;
+    let is_ticked = state.ticked.contains(&card.id);
+    let line = if is_ticked { theme.ui.accent } else { theme.ui.hairline };
+    let frame = Frame::new()
+        .fill(theme.ui.raised)
+        .stroke(Stroke::new(1.0, line))
+        .corner_radius(metrics::RADIUS)
+        .inner_margin(Margin::symmetric(10, 8));
+    frame.show(ui, |ui| {
+        ui.spacing_mut().item_spacing = vec2(6.0, 5.0);
+        head_ui(ui, theme, card);
+        band_ui(ui, theme, card.gain, most);
+        let text = RichText::new(&card.paragraph).size(metrics::TRACK_FONT).color(theme.ui.dim);
+        ui.add(egui::Label::new(text).wrap());
+        ui.horizontal(|ui| {
+            let (text, name) = if is_ticked {
+                ("Simulated", format!("Stop simulating: {}", card.title))
+            } else {
+                ("Simulate", format!("Simulate: {}", card.title))
+            };
+            let small = |text: &str, color| RichText::new(text).size(metrics::TRACK_FONT).color(color);
+            let color = if is_ticked { theme.ui.accent } else { theme.ui.text };
+            let mut button = Button::new(small(text, color));
+            if is_ticked {
+                button = button.fill(theme.ui.accent_fill).stroke(Stroke::new(1.0, theme.ui.accent));
+            }
+            if named(ui.add(button), &name).clicked() {
+                messages.push(Message::TickAdvice(card.id.clone()));
+            }
+            let name = format!("Show evidence: {}", card.title);
+            if named(ui.add(Button::new(small("Show evidence", theme.ui.text))), &name).clicked() {
+                messages.push(Message::ShowEvidence(card.id.clone()));
+            }
+            let is_open = state.opened_advice.as_deref() == Some(card.id.as_str());
+            let name = format!("Details: {}", card.title);
+            let text = if is_open { "Less" } else { "Details" };
+            let button = Button::new(small(text, theme.ui.dim)).frame_when_inactive(false);
+            if named(ui.add(button), &name).clicked() {
+                messages.push(Message::OpenAdvice(card.id.clone()));
+            }
+        });
+        if state.opened_advice.as_deref() == Some(card.id.as_str()) {
+            details_ui(ui, theme, card);
+        }
+    });
+}
+
+fn named(response: egui::Response, name: &str) -> egui::Response {
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, name));
+    response
+}
+
+fn head_ui(ui: &mut Ui, theme: &Theme, card: &AdviceCard) {
+    ui.horizontal_top(|ui| {
+        let font = FontId::proportional(metrics::BAR_FONT);
+        let tag = ui.painter().layout_no_wrap(card.tag.to_owned(), font, theme.ui.dim);
+        let room = ui.available_width() - tag.size().x - 22.0;
+        ui.allocate_ui(vec2(room, 16.0), |ui| {
+            ui.set_width(room);
+            ui.add(egui::Label::new(RichText::new(&card.title).color(theme.ui.text)).wrap());
+        });
+        let (rect, _) = ui.allocate_exact_size(tag.size() + vec2(12.0, 4.0), Sense::hover());
+        ui.painter().rect_stroke(rect, 3.0, Stroke::new(1.0, theme.ui.hairline), egui::StrokeKind::Inside);
+        ui.painter().galley(rect.min + vec2(6.0, 2.0), tag, theme.ui.dim);
+    });
+}
+
+/// The gain: a band from low to high with a mark at what to expect, on a scale that all cards share.
+fn band_ui(ui: &mut Ui, theme: &Theme, gain: GainBand, most: i64) {
+    let text = format!("−{} ({}–{})", Duration(gain.mid_ns), figure(gain.low_ns, gain.high_ns), Duration(gain.high_ns));
+    let font = FontId::proportional(metrics::BODY_FONT);
+    let galley = ui.painter().layout_no_wrap(text.clone(), font, theme.ui.accent);
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 18.0), Sense::hover());
+    let bar = Rect::from_min_max(
+        pos2(rect.left(), rect.center().y - 4.0),
+        pos2((rect.right() - galley.size().x - 10.0).max(rect.left() + 20.0), rect.center().y + 4.0),
+    );
+    let x = |ns: i64| bar.left() + bar.width() * (ns as f64 / most as f64) as f32;
+    let piece = |from: f32, to: f32| Rect::from_min_max(pos2(from, bar.top()), pos2(to, bar.bottom()));
+    ui.painter().rect_filled(bar, 4.0, theme.ui.hairline);
+    ui.painter().rect_filled(piece(bar.left(), x(gain.high_ns)), 4.0, fade(theme.ui.accent, 0.45));
+    ui.painter().rect_filled(piece(bar.left(), x(gain.low_ns)), 4.0, theme.ui.accent);
+    let mark: Color32 = theme.ui.text;
+    ui.painter().rect_filled(Rect::from_center_size(pos2(x(gain.mid_ns), bar.center().y), vec2(2.0, 12.0)), 0.0, mark);
+    let place = pos2(rect.right() - galley.size().x, rect.center().y - galley.size().y / 2.0);
+    ui.painter().galley(place, galley, theme.ui.accent);
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, format!("Gain {text}")));
+    response.on_hover_text("What a step would get shorter by: to expect, and from little of it to all of it");
+}
+
+/// The lower figure of a range, without its unit where the upper one has the same.
+fn figure(low_ns: i64, high_ns: i64) -> String {
+    let (low, high) = (Duration(low_ns).to_string(), Duration(high_ns).to_string());
+    let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
+    match low.split_once(' ') {
+        Some((number, _)) if unit(&low) == unit(&high) => number.to_owned(),
+        _ => low,
+    }
+}
+
+fn details_ui(ui: &mut Ui, theme: &Theme, card: &AdviceCard) {
+    if let Some(example) = &card.example {
+        let code = Frame::new().fill(theme.ui.background).corner_radius(4.0).inner_margin(Margin::symmetric(8, 6));
+        code.show(ui, |ui| {
+            ui.set_width(ui.available_width());
+            ui.add(
+                egui::Label::new(RichText::new(example).monospace().size(metrics::BAR_FONT).color(theme.ui.text))
+                    .wrap(),
+            );
+        });
+    }
+    ui.label(RichText::new("Assumed").size(metrics::BAR_FONT).color(theme.ui.faint));
+    for assumption in &card.assumptions {
+        let text = RichText::new(assumption).size(metrics::BAR_FONT).color(theme.ui.dim);
+        ui.add(egui::Label::new(text).wrap());
+    }
+}
+
+/// What the recording would get shorter by without one cause, each by replay.
+fn bounds_ui(ui: &mut Ui, theme: &Theme, engine: &Engine) {
+    let Some(bounds) = &engine.bounds else { return };
+    ui.add_space(6.0);
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 18.0), Sense::hover());
+    let font = FontId::proportional(metrics::TRACK_FONT);
+    paint_text(ui, rect, false, "At most, over the whole recording", font.clone(), theme.ui.text);
+    paint_text(ui, rect, true, &Duration(bounds.model_ns).to_string(), font, theme.ui.dim);
+    ui.spacing_mut().item_spacing.y = 0.0;
+    for &(bound, ns) in &bounds.bounds {
+        let gain = bounds.model_ns.saturating_sub(ns).max(0);
+        if gain > 0 {
+            fact(ui, theme, bound.label(), &format!("−{}", Duration(gain)));
+        }
+    }
+}
