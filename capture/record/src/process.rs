@@ -27,11 +27,14 @@ pub enum Sink {
     Flight(Flight),
     /// Nowhere any more: the disk or the budget is full.
     Full,
+    /// The process has ended and all of it is in its file.
+    Closed,
 }
 
 /// One process.
 pub struct ProcessRecording {
-    reader: SegmentReader,
+    /// Until the process has ended: jobs may start thousands, and each takes descriptors and shared memory.
+    reader: Option<SegmentReader>,
     encoder: ProcessEncoder,
     clock: ClockMap,
     sink: Sink,
@@ -145,6 +148,7 @@ impl ProcessRecording {
             state: "running".to_owned(),
             ..manifest::Process::default()
         };
+        let reader = Some(reader);
         Ok(ProcessRecording { reader, encoder, clock, sink, out, header, entry, start_time, name, is_done: false })
     }
 
@@ -163,7 +167,7 @@ impl ProcessRecording {
         let mut encoder = ProcessEncoder::new(entry.pid, start_time, written.last_sequence + 1);
         encoder.resume(written.state.clone());
         ProcessRecording {
-            reader,
+            reader: Some(reader),
             encoder,
             clock,
             sink: Sink::File(file),
@@ -186,33 +190,31 @@ impl ProcessRecording {
         &self.name
     }
 
-    /// The ring file.
-    pub fn ring_path(&self) -> &Path {
-        self.reader.path()
-    }
-
     /// Asks the process to record or not.
     pub fn set_recording(&mut self, on: bool) {
         self.encoder.set_recording(on);
-        self.reader.set_recording(on);
+        if let Some(reader) = &self.reader {
+            reader.set_recording(on);
+        }
     }
 
     /// Reads what the process wrote since the last time, and writes it. `disk_bytes_left` is what the recording may
     /// still write.
     pub fn drain(&mut self, disk_bytes_left: &mut u64) -> Progress {
+        let Some(mut reader) = self.reader.take() else { return Progress::default() };
         // The end is looked at first: what was written before it is then read below.
         let has_ended = !procfs::is_running(self.entry.pid, self.start_time);
-        self.clock.add(self.reader.clock().anchor());
+        self.clock.add(reader.clock().anchor());
         if let Sink::Flight(flight) = &mut self.sink
             && flight.wants_restart()
         {
             let mut opening = Writer::default();
-            self.encoder.restart(&self.reader.strings(), &mut opening);
+            self.encoder.restart(&reader.strings(), &mut opening);
             flight.set_opening(opening.as_bytes());
         }
         let (encoder, clock, out) = (&mut self.encoder, &self.clock, &mut self.out);
-        let strings = self.reader.strings();
-        let drained = self.reader.drain(&mut |batch| {
+        let strings = reader.strings();
+        let drained = reader.drain(&mut |batch| {
             encoder.encode(batch.thread, batch.name, batch.slots, batch.lost, clock, &strings, out);
         });
         if drained.slots == 0 || has_ended {
@@ -220,29 +222,45 @@ impl ProcessRecording {
         }
         if has_ended {
             self.encoder.finish(&self.clock, &strings, &mut self.out);
-            let finished = self.reader.header().finished.load(Ordering::Relaxed) != 0;
+            let finished = reader.header().finished.load(Ordering::Relaxed) != 0;
             self.entry.state = if finished { "exited" } else { "gone" }.to_owned();
             self.is_done = true;
         }
-        let bytes = self.write(disk_bytes_left);
-        self.reader.commit();
+        let bytes = self.write(&reader, disk_bytes_left);
+        reader.commit();
+        if has_ended {
+            self.count(&reader);
+            self.close(reader);
+        } else {
+            self.reader = Some(reader);
+        }
         Progress { slots: drained.slots, bytes, fullest_permille: drained.fullest_permille }
     }
 
     /// Writes what was held back, and ends steps that are open: nothing more will come.
     pub fn finish(&mut self, disk_bytes_left: &mut u64) {
-        let strings = self.reader.strings();
-        self.encoder.finish(&self.clock, &strings, &mut self.out);
-        self.write(disk_bytes_left);
+        let Some(reader) = self.reader.take() else { return };
+        self.encoder.finish(&self.clock, &reader.strings(), &mut self.out);
+        self.write(&reader, disk_bytes_left);
         self.is_done = true;
+        self.reader = Some(reader);
     }
 
-    fn write(&mut self, disk_bytes_left: &mut u64) -> u64 {
+    /// Gives back what only a process that runs needs. Its ring file is read to the end, and all of it is written.
+    fn close(&mut self, reader: SegmentReader) {
+        if matches!(self.sink, Sink::File(_)) {
+            self.sink = Sink::Closed;
+        }
+        // One that cannot be removed goes with its folder.
+        let _ = std::fs::remove_file(reader.path());
+    }
+
+    fn write(&mut self, reader: &SegmentReader, disk_bytes_left: &mut u64) -> u64 {
         if self.out.is_empty() {
             return 0;
         }
         if matches!(self.sink, Sink::File(_)) {
-            let positions = self.reader.positions();
+            let positions = reader.positions();
             self.encoder.positions(&positions, &mut self.out);
         }
         let bytes = self.out.as_bytes();
@@ -260,7 +278,7 @@ impl ProcessRecording {
                 }
             }
             Sink::Flight(flight) => flight.add(bytes),
-            Sink::Full => self.entry.lost.bytes_not_written += len,
+            Sink::Full | Sink::Closed => self.entry.lost.bytes_not_written += len,
         }
         self.out.clear();
         written
@@ -278,10 +296,12 @@ impl ProcessRecording {
 
     /// Puts a mark on the process's timeline, now.
     pub fn mark(&mut self, name: &str, disk_bytes_left: &mut u64) {
-        let anchor = self.reader.clock().anchor();
+        let Some(reader) = self.reader.take() else { return };
+        let anchor = reader.clock().anchor();
         self.clock.add(anchor);
         self.encoder.mark(name, self.clock.unix_ns(anchor.ticks), &mut self.out);
-        self.write(disk_bytes_left);
+        self.write(&reader, disk_bytes_left);
+        self.reader = Some(reader);
     }
 
     /// Whether its file can take no more.
@@ -313,7 +333,15 @@ impl ProcessRecording {
 
     /// What the manifest says of the process, with all numbers as they are now.
     pub fn entry(&mut self) -> &manifest::Process {
-        let header = self.reader.header();
+        if let Some(reader) = self.reader.take() {
+            self.count(&reader);
+            self.reader = Some(reader);
+        }
+        &self.entry
+    }
+
+    fn count(&mut self, reader: &SegmentReader) {
+        let header = reader.header();
         let counts = self.encoder.counts();
         let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
         let lost = &mut self.entry.lost;
@@ -330,7 +358,6 @@ impl ProcessRecording {
         self.entry.threads = self.encoder.thread_count() as u64;
         self.entry.sources = sources(header.sources.load(Ordering::Relaxed));
         self.entry.facts = self.encoder.facts().to_vec();
-        &self.entry
     }
 }
 

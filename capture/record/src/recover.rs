@@ -1,8 +1,8 @@
 //! Finishing what a recorder that was killed left behind: its rings still hold what it had not written.
 
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::path::{Component, Path};
 
 use gapless_ring::{Anchor, ClockKind, SegmentReader};
 
@@ -57,9 +57,10 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
     // Rings outlive their writers only on the machine and boot where they were written.
     let is_here = manifest.host == procfs::host_name() && manifest.recorder.boot_id == manifest::boot_id();
     let rings = manifest.recorder.rings.clone();
+    let has_rings = is_here && folder::is_rings_of(&rings, &manifest.id);
     let mut recovered = 0;
-    let mut still_running = false;
-    if is_here && is_own_folder(&rings) {
+    let mut is_unfinished = false;
+    if has_rings {
         let mut names: Vec<_> = std::fs::read_dir(&rings)
             .map_err(|reason| error(reason.to_string()))?
             .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
@@ -70,7 +71,10 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
             let Ok(reader) = SegmentReader::open(&rings.join(&name)) else { continue };
             let known = manifest.processes.iter().position(|process| process.ring == name);
             let (index, recording) = match known {
-                Some(index) => (index, resume(folder, &manifest, index, reader)),
+                Some(index) => {
+                    let resumed = resume(folder, &manifest, index, reader);
+                    (index, resumed.or_else(|error| take_up_again(folder, &manifest, &rings.join(&name), error)))
+                }
                 // It appeared after the last manifest was written; its trace may have been begun.
                 None => {
                     let made = take_up(folder, &manifest, reader);
@@ -80,13 +84,24 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
                     (manifest.processes.len().saturating_sub(1), made)
                 }
             };
-            let mut process = recording.map_err(|reason| error(format!("{name}: {reason}")))?;
+            let mut process = match recording {
+                Ok(process) => process,
+                // The others are not to suffer from it, and its ring stays for the next try.
+                Err(reason) => {
+                    let notice = format!("process {name} cannot be added: {reason}");
+                    if !manifest.notices.contains(&notice) {
+                        manifest.notices.push(notice);
+                    }
+                    is_unfinished = true;
+                    continue;
+                }
+            };
             let mut budget = u64::MAX;
             process.drain(&mut budget);
             if process.is_done {
                 process.finish(&mut budget);
             } else {
-                still_running = true;
+                is_unfinished = true;
             }
             let entry = process.entry().clone();
             recovered += entry.events;
@@ -97,32 +112,43 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
             }
         }
     }
-    if still_running {
-        // They write on into their rings; whoever opens the recording next adds that.
+    if is_unfinished {
+        // Who runs writes on into its rings; whoever opens the recording next adds that.
         manifest.write(folder).map_err(|reason| error(reason.to_string()))?;
         return Ok(recovered);
     }
     manifest.finished = true;
-    manifest.notices.push(if is_here {
-        "the recorder was killed; what the rings still held was added afterwards".to_owned()
-    } else {
-        "the recorder was killed; what it had not written is lost, because this is another machine or boot".to_owned()
-    });
+    // Who ended before the recorder did has no ring any more.
+    for process in manifest.processes.iter_mut().filter(|process| process.state == "running") {
+        process.state = "gone".to_owned();
+        if let Some(name) = own_file(&process.trace) {
+            process.bytes = std::fs::symlink_metadata(folder.join(name)).map_or(process.bytes, |meta| meta.len());
+        }
+    }
+    let notice = match (has_rings, is_here) {
+        (true, _) => "the recorder was killed; what the rings still held was added afterwards",
+        (false, true) => "the recorder was killed; what it had not written is lost, because its rings are gone",
+        (false, false) => {
+            "the recorder was killed; what it had not written is lost, because this is another machine or boot"
+        }
+    };
+    manifest.notices.push(notice.to_owned());
     manifest.write(folder).map_err(|reason| error(reason.to_string()))?;
-    if is_here && is_own_folder(&rings) {
+    if has_rings {
         let _ = std::fs::remove_dir_all(&rings);
+    } else if is_here {
+        folder::remove_empty_rings(&rings);
     }
     Ok(recovered)
 }
 
-/// A manifest is a file that anybody may have written: only a folder of the own user that looks like one of ours is
-/// touched.
-fn is_own_folder(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let is_named_so =
-        path.file_name().is_some_and(|name| name == ".rings" || name.to_string_lossy().starts_with("gapless-"));
-    std::fs::symlink_metadata(path)
-        .is_ok_and(|meta| is_named_so && meta.is_dir() && meta.uid() == folder::own_user() && meta.mode() & 0o077 == 0)
+/// A name in a manifest that is a file of the folder itself; anything else would lead out of it.
+fn own_file(name: &str) -> Option<&str> {
+    let mut components = Path::new(name).components();
+    match (components.next(), components.next()) {
+        (Some(Component::Normal(only)), None) if only == name => Some(name),
+        _ => None,
+    }
 }
 
 fn clock_map(manifest: &Manifest, reader: &SegmentReader) -> ClockMap {
@@ -137,19 +163,27 @@ fn clock_map(manifest: &Manifest, reader: &SegmentReader) -> ClockMap {
 
 fn resume(folder: &Path, manifest: &Manifest, index: usize, reader: SegmentReader) -> io::Result<ProcessRecording> {
     let entry = manifest.processes.get(index).cloned().unwrap_or_default();
-    let path = folder.join(&entry.trace);
-    // A name in a manifest must not lead out of the folder.
-    if Path::new(&entry.trace).components().count() != 1 {
-        return Err(io::Error::other("its trace lies outside the recording"));
+    let name = own_file(&entry.trace).ok_or_else(|| io::Error::other("its trace lies outside the recording"))?;
+    let mut file = folder::append_file(&folder.join(name))?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("its trace is no file"));
     }
-    let bytes = std::fs::read(&path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
     let written = scan(&bytes);
-    let file = folder::append_file(&path)?;
     if written.whole < bytes.len() as u64 {
         cut(&file, written.whole)?;
     }
     let clock = clock_map(manifest, &reader);
     Ok(ProcessRecording::resume(reader, clock, file, entry, &written))
+}
+
+/// A process whose trace is not there any more begins another one.
+fn take_up_again(folder: &Path, manifest: &Manifest, ring: &Path, error: io::Error) -> io::Result<ProcessRecording> {
+    match SegmentReader::open(ring) {
+        Ok(reader) if error.kind() == io::ErrorKind::NotFound => take_up(folder, manifest, reader),
+        _ => Err(error),
+    }
 }
 
 fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Result<ProcessRecording> {

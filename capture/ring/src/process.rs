@@ -116,6 +116,15 @@ pub(crate) fn store_anchor(target: &[AtomicU64; 4], clock: ClockKind) {
     }
 }
 
+/// A forked child is recorded where its parent is, even if the parent has cleared its environment.
+fn parents_folder() -> Option<std::ffi::OsString> {
+    // SAFETY: what this points to is never freed; before the first fork it is null.
+    let parent = unsafe { PROCESS.load(Ordering::Acquire).as_ref() }?;
+    let path = parent.path.to_bytes();
+    let end = path.iter().rposition(|&byte| byte == b'/')?;
+    path.get(..end).map(|folder| std::ffi::OsString::from_vec(folder.to_vec()))
+}
+
 /// Start time of this process in clock ticks since boot: field 22 of `/proc/self/stat`.
 fn start_time() -> u64 {
     let Ok(text) = std::fs::read("/proc/self/stat") else { return 0 };
@@ -128,7 +137,8 @@ fn start_time() -> u64 {
 
 impl Process {
     fn make() -> Option<Process> {
-        let folder = std::env::var_os(RINGS_VARIABLE).filter(|folder| !folder.is_empty())?;
+        let folder = std::env::var_os(RINGS_VARIABLE).filter(|folder| !folder.is_empty());
+        let folder = folder.or_else(parents_folder)?;
         let budget_bytes = std::env::var(BUDGET_VARIABLE)
             .ok()
             .and_then(|text| text.parse::<u64>().ok())
