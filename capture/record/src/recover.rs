@@ -1,17 +1,19 @@
 //! Finishing what a recorder that was killed left behind: its rings still hold what it had not written.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Component, Path};
 
 use gapless_ring::{Anchor, ClockKind, SegmentReader};
 
 use crate::clock_map::ClockMap;
-use crate::encode::{ENDED, HELD, LANE, OPEN, OpenRun, Resumed, SCHEMA, STATE_FIELD};
+use crate::encode::{ENDED, HELD, LANE, LATEST, OPEN, OpenRun, Resumed, SCHEMA, STATE_FIELD};
 use crate::error::RecordError;
 use crate::manifest::{self, Manifest};
 use crate::process::ProcessRecording;
 use crate::{folder, procfs};
+
+/// How the names of traces end.
+const TRACE_SUFFIX: &str = ".pftrace";
 
 /// What a recording needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
     let mut recovered = 0;
     let mut is_unfinished = false;
     if has_rings {
+        remove_unused(folder, &manifest);
         let mut names: Vec<_> = std::fs::read_dir(&rings)
             .map_err(|reason| error(reason.to_string()))?
             .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
@@ -73,7 +76,8 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
             let (index, recording) = match known {
                 Some(index) => {
                     let resumed = resume(folder, &manifest, index, reader);
-                    (index, resumed.or_else(|error| take_up_again(folder, &manifest, &rings.join(&name), error)))
+                    let again = || SegmentReader::open(&rings.join(&name)).map_err(io::Error::other);
+                    (index, resumed.and_then(|made| made.map_or_else(|| take_up(folder, &manifest, again()?), Ok)))
                 }
                 // It appeared after the last manifest was written; its trace may have been begun.
                 None => {
@@ -161,28 +165,51 @@ fn clock_map(manifest: &Manifest, reader: &SegmentReader) -> ClockMap {
     map
 }
 
-fn resume(folder: &Path, manifest: &Manifest, index: usize, reader: SegmentReader) -> io::Result<ProcessRecording> {
+/// Goes on with a process whose trace was begun; `None` where nothing of it was written or it is not there any more: then
+/// it begins anew.
+fn resume(
+    folder: &Path,
+    manifest: &Manifest,
+    index: usize,
+    reader: SegmentReader,
+) -> io::Result<Option<ProcessRecording>> {
     let entry = manifest.processes.get(index).cloned().unwrap_or_default();
-    let name = own_file(&entry.trace).ok_or_else(|| io::Error::other("its trace lies outside the recording"))?;
-    let mut file = folder::append_file(&folder.join(name))?;
+    let name = own_file(&entry.trace)
+        .filter(|name| name.ends_with(TRACE_SUFFIX))
+        .ok_or_else(|| io::Error::other("its trace is no trace of the recording"))?;
+    let mut file = match folder::append_file(&folder.join(name)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("its trace is no file"));
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let written = scan(&bytes);
+    if written.whole == 0 {
+        std::fs::remove_file(folder.join(name))?;
+        return Ok(None);
+    }
     if written.whole < bytes.len() as u64 {
-        cut(&file, written.whole)?;
+        file.set_len(written.whole)?;
     }
     let clock = clock_map(manifest, &reader);
-    Ok(ProcessRecording::resume(reader, clock, file, entry, &written))
+    Ok(Some(ProcessRecording::resume(reader, clock, file, entry, &written)))
 }
 
-/// A process whose trace is not there any more begins another one.
-fn take_up_again(folder: &Path, manifest: &Manifest, ring: &Path, error: io::Error) -> io::Result<ProcessRecording> {
-    match SegmentReader::open(ring) {
-        Ok(reader) if error.kind() == io::ErrorKind::NotFound => take_up(folder, manifest, reader),
-        _ => Err(error),
+/// Removes traces that were made and never written to, of processes that the manifest does not know yet.
+fn remove_unused(folder: &Path, manifest: &Manifest) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().map_while(Result::ok) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_unused = name.ends_with(TRACE_SUFFIX)
+            && manifest.processes.iter().all(|process| process.trace != name)
+            && entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+        if is_unused {
+            // One that stays is an empty trace, which holds nothing and harms nobody.
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -205,14 +232,11 @@ fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Res
     ProcessRecording::new(&common, reader, facts)
 }
 
-fn cut(file: &File, len: u64) -> io::Result<()> {
-    file.set_len(len)
-}
-
 /// What a trace that was cut off holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Bytes of whole packets.
+    /// Bytes up to the last packet that says how far the rings were read, which each write ends with. What lies behind it
+    /// is part of a write that was not completed, and is in the rings still.
     pub whole: u64,
     /// The highest sequence.
     pub last_sequence: u64,
@@ -222,9 +246,10 @@ pub struct Written {
     pub state: Resumed,
 }
 
-/// What a trace holds that was cut off anywhere: whole packets, and what is needed to go on behind them.
+/// What a trace holds that was cut off anywhere: whole writes, and what is needed to go on behind them.
 pub fn scan(bytes: &[u8]) -> Written {
     let mut written = Written::default();
+    let (mut tracks, mut schemas) = (Vec::new(), Vec::new());
     let mut rest = bytes;
     while let Some((1, Field::Bytes(packet), after)) = field(rest) {
         let mut positions = Vec::new();
@@ -234,7 +259,7 @@ pub fn scan(bytes: &[u8]) -> Written {
             match (number, value) {
                 (10, Field::Number(sequence)) => written.last_sequence = written.last_sequence.max(sequence),
                 // Descriptors of ours begin with the track's id.
-                (60, Field::Bytes(descriptor)) => written.state.tracks.push(number_in(descriptor, 1)),
+                (60, Field::Bytes(descriptor)) => tracks.push(number_in(descriptor, 1)),
                 (STATE_FIELD, Field::Bytes(entry)) => match fields(entry).next() {
                     Some((1, Field::Number(serial))) => positions.push((serial, number_in(entry, 2))),
                     Some((OPEN, Field::Bytes(entry))) => now.open.push((number_in(entry, 1), runs(entry))),
@@ -244,13 +269,16 @@ pub fn scan(bytes: &[u8]) -> Written {
                     Some((ENDED, Field::Bytes(entry))) => {
                         now.ended.push((number_in(entry, 1), number_in(entry, 2) as i64));
                     }
+                    Some((LATEST, Field::Bytes(entry))) => {
+                        now.latest.insert(number_in(entry, 1), number_in(entry, 2) as i64);
+                    }
                     Some((HELD, Field::Bytes(entry))) => {
                         let slots = bytes_in(entry, 3).to_vec();
                         now.held.push((number_in(entry, 1), number_in(entry, 2) as u32, slots));
                     }
                     Some((SCHEMA, Field::Bytes(entry))) => {
                         let key = String::from_utf8_lossy(bytes_in(entry, 2)).into_owned();
-                        written.state.schemas.push((number_in(entry, 1) as u32, key, bytes_in(entry, 3).to_vec()));
+                        schemas.push((number_in(entry, 1) as u32, key, bytes_in(entry, 3).to_vec()));
                     }
                     _ => {}
                 },
@@ -259,13 +287,14 @@ pub fn scan(bytes: &[u8]) -> Written {
         }
         if !positions.is_empty() {
             written.positions = positions;
-            written.state = Resumed {
-                tracks: std::mem::take(&mut written.state.tracks),
-                schemas: std::mem::take(&mut written.state.schemas),
-                ..now
-            };
+            let mut state = std::mem::take(&mut written.state);
+            state.tracks.append(&mut tracks);
+            state.schemas.append(&mut schemas);
+            // Only threads that wrote something since say their latest time anew.
+            state.latest.append(&mut now.latest);
+            written.state = Resumed { tracks: state.tracks, schemas: state.schemas, latest: state.latest, ..now };
+            written.whole = (bytes.len() - after.len()) as u64;
         }
-        written.whole = (bytes.len() - after.len()) as u64;
         rest = after;
     }
     written

@@ -246,6 +246,12 @@ impl Session {
             self.looked = Some(now);
             self.look_for_processes();
         }
+        if self.wrote_manifest.is_none_or(|last| now.duration_since(last) >= MANIFEST) {
+            self.wrote_manifest = Some(now);
+            // Before anything of a new process is written: recovery goes on with the traces that the manifest names. One
+            // that cannot be written now may be written later; the traces stand for themselves.
+            let _ = self.write_manifest();
+        }
         if self.looked_at_space.is_none_or(|last| now.duration_since(last) >= SPACE) {
             self.looked_at_space = Some(now);
             let free = folder::free_bytes(&self.folder).unwrap_or(u64::MAX);
@@ -262,11 +268,6 @@ impl Session {
         self.fullest_permille = fullest;
         if self.processes.iter().any(ProcessRecording::is_full) {
             self.notice("the disk or the disk budget is full: the rest of the job is not recorded (see --disk-budget)");
-        }
-        if self.wrote_manifest.is_none_or(|last| now.duration_since(last) >= MANIFEST) {
-            self.wrote_manifest = Some(now);
-            // A manifest that cannot be written now may be written later; the traces stand for themselves.
-            let _ = self.write_manifest();
         }
         match fullest {
             // Rings that are a third full when they are looked at want to be looked at more often.
@@ -317,7 +318,6 @@ impl Session {
                         process.set_recording(false);
                     }
                     self.processes.push(process);
-                    // Recovery goes by the manifest.
                     self.wrote_manifest = None;
                 }
                 Err(error) if is_passing(&error) => {

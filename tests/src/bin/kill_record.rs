@@ -37,6 +37,9 @@ struct Args {
     /// Only these.
     #[arg(long)]
     kind: Vec<Kind>,
+    /// Leaves the folders of kills that failed.
+    #[arg(long)]
+    keep: bool,
     /// One rank of the job: what this program runs as below the recorder.
     #[arg(long, hide = true)]
     rank: Option<u32>,
@@ -171,7 +174,7 @@ fn attack(args: &Args) -> Result<bool> {
         for time in 0..args.times {
             let mut random = Random((args.seed << 32 | time << 8 | kind as u64) + 1);
             random.next();
-            match kill_once(kind, &gapless, &this, &mut random) {
+            match kill_once(kind, &gapless, &this, args.keep, &mut random) {
                 Ok(one) => {
                     early += u64::from(one.told_before == 0);
                     told += one.told_before;
@@ -190,9 +193,18 @@ fn attack(args: &Args) -> Result<bool> {
     Ok(failures == 0)
 }
 
-fn kill_once(kind: Kind, gapless: &Path, this: &Path, random: &mut Random) -> Result<Outcome> {
+fn kill_once(kind: Kind, gapless: &Path, this: &Path, keep: bool, random: &mut Random) -> Result<Outcome> {
     let scratch = tempfile::tempdir()?;
-    let folder = scratch.path().join("run");
+    let outcome = kill_in(kind, gapless, this, scratch.path(), random);
+    if keep && outcome.is_err() {
+        let folder = scratch.keep();
+        return outcome.with_context(|| folder.display().to_string());
+    }
+    outcome
+}
+
+fn kill_in(kind: Kind, gapless: &Path, this: &Path, scratch: &Path, random: &mut Random) -> Result<Outcome> {
+    let folder = scratch.join("run");
     let mut command = Command::new(gapless);
     command.args(["record", "-q", "--no-python", "-o"]).arg(&folder).arg("--").arg(this);
     if kind.is_of_two_ranks() {
