@@ -37,6 +37,9 @@ pub struct ProcessRecording {
     reader: Option<SegmentReader>,
     encoder: ProcessEncoder,
     clock: ClockMap,
+    /// Whether this machine's clocks say nothing of the process's, because it ran on another one or in another boot.
+    is_clock_fixed: bool,
+    keeps_ring: bool,
     sink: Sink,
     out: Writer,
     header: Vec<u8>,
@@ -149,7 +152,20 @@ impl ProcessRecording {
             ..manifest::Process::default()
         };
         let reader = Some(reader);
-        Ok(ProcessRecording { reader, encoder, clock, sink, out, header, entry, start_time, name, is_done: false })
+        Ok(ProcessRecording {
+            reader,
+            encoder,
+            clock,
+            is_clock_fixed: false,
+            keeps_ring: false,
+            sink,
+            out,
+            header,
+            entry,
+            start_time,
+            name,
+            is_done: false,
+        })
     }
 
     /// Goes on with a process whose recorder is gone: `file` is its trace, of which `written` says what it holds, and
@@ -170,6 +186,8 @@ impl ProcessRecording {
             reader: Some(reader),
             encoder,
             clock,
+            is_clock_fixed: false,
+            keeps_ring: false,
             sink: Sink::File(file),
             out: Writer::default(),
             header: Vec::new(),
@@ -198,13 +216,46 @@ impl ProcessRecording {
         }
     }
 
+    /// Goes by another map of the clocks.
+    pub fn set_clock(&mut self, clock: ClockMap) {
+        self.clock = clock;
+    }
+
+    /// Adds no more readings of the clocks.
+    pub fn fix_clock(&mut self) {
+        self.is_clock_fixed = true;
+    }
+
+    /// Leaves the removal of the process's ring file to the caller.
+    pub fn keep_ring(&mut self) {
+        self.keeps_ring = true;
+    }
+
+    /// Writes what the threads of a process that has ended wrote out by themselves; to be called before anything is drained.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn add_spilled(&mut self, disk_bytes_left: &mut u64) -> io::Result<()> {
+        let Some(reader) = self.reader.take() else { return Ok(()) };
+        let strings = reader.strings();
+        let read = reader.spilled(&mut |batch| {
+            let (encoder, out) = (&mut self.encoder, &mut self.out);
+            encoder.encode(batch.thread, batch.name, batch.slots, batch.lost, &self.clock, &strings, out);
+            self.write(&reader, disk_bytes_left);
+        });
+        self.reader = Some(reader);
+        read
+    }
+
     /// Reads what the process wrote since the last time, and writes it. `disk_bytes_left` is what the recording may
     /// still write.
     pub fn drain(&mut self, disk_bytes_left: &mut u64) -> Progress {
         let Some(mut reader) = self.reader.take() else { return Progress::default() };
         // The end is looked at first: what was written before it is then read below.
         let has_ended = !procfs::is_running(self.entry.pid, self.start_time);
-        self.clock.add(reader.clock().anchor());
+        if !self.is_clock_fixed {
+            self.clock.add(reader.clock().anchor());
+        }
         if let Sink::Flight(flight) = &mut self.sink
             && flight.wants_restart()
         {
@@ -251,8 +302,10 @@ impl ProcessRecording {
         if matches!(self.sink, Sink::File(_)) {
             self.sink = Sink::Closed;
         }
-        // One that cannot be removed goes with its folder.
-        let _ = std::fs::remove_file(reader.path());
+        if !self.keeps_ring {
+            // One that cannot be removed goes with its folder.
+            let _ = std::fs::remove_file(reader.path());
+        }
     }
 
     fn write(&mut self, reader: &SegmentReader, disk_bytes_left: &mut u64) -> u64 {

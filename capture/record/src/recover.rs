@@ -10,7 +10,7 @@ use crate::encode::{ENDED, HELD, LANE, LATEST, OPEN, OpenRun, Resumed, SCHEMA, S
 use crate::error::RecordError;
 use crate::manifest::{self, Manifest};
 use crate::process::ProcessRecording;
-use crate::{folder, procfs};
+use crate::{alone, folder, procfs};
 
 /// How the names of traces end.
 const TRACE_SUFFIX: &str = ".pftrace";
@@ -24,6 +24,8 @@ pub enum State {
     Running,
     /// Its recorder is gone without an end; [`recover`] finishes it.
     Abandoned,
+    /// The job recorded itself; [`recover`] makes traces of it once it has ended.
+    ByItself,
 }
 
 /// What has become of the recording in `folder`; `None` where there is no manifest.
@@ -35,6 +37,8 @@ pub fn state(folder: &Path) -> Option<State> {
 fn state_of(manifest: &Manifest) -> State {
     if manifest.finished {
         State::Finished
+    } else if manifest.recorder.pid == 0 {
+        State::ByItself
     } else if manifest.host == procfs::host_name()
         && manifest.recorder.boot_id == manifest::boot_id()
         && procfs::is_running(manifest.recorder.pid, manifest.recorder.start_time)
@@ -53,8 +57,10 @@ fn state_of(manifest: &Manifest) -> State {
 pub fn recover(folder: &Path) -> Result<u64, RecordError> {
     let error = |reason: String| RecordError::Recording { path: folder.to_owned(), reason };
     let mut manifest = Manifest::read(folder).map_err(|reason| error(reason.to_string()))?;
-    if state_of(&manifest) != State::Abandoned {
-        return Ok(0);
+    match state_of(&manifest) {
+        State::Abandoned => {}
+        State::ByItself => return alone::collect(folder, &mut manifest),
+        State::Finished | State::Running => return Ok(0),
     }
     // Rings outlive their writers only on the machine and boot where they were written.
     let is_here = manifest.host == procfs::host_name() && manifest.recorder.boot_id == manifest::boot_id();
@@ -161,7 +167,10 @@ fn clock_map(manifest: &Manifest, reader: &SegmentReader) -> ClockMap {
     let start = Anchor { realtime_ns: unix(first.monotonic_ns), ..first };
     let mut map = ClockMap::new(reader.clock(), start, start);
     map.add(last);
-    map.add(reader.clock().anchor());
+    // The clocks of another machine or boot have nothing to do with these.
+    if manifest.host == procfs::host_name() && manifest.recorder.boot_id == manifest::boot_id() {
+        map.add(reader.clock().anchor());
+    }
     map
 }
 
@@ -213,7 +222,8 @@ fn remove_unused(folder: &Path, manifest: &Manifest) {
     }
 }
 
-fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Result<ProcessRecording> {
+/// Begins the trace of a process that is in no manifest.
+pub(crate) fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Result<ProcessRecording> {
     let facts = procfs::facts(&reader);
     let start = Anchor {
         ticks: 0,
@@ -229,7 +239,10 @@ fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Res
         steps: 0..u64::MAX,
         flight_seconds: None,
     };
-    ProcessRecording::new(&common, reader, facts)
+    let clock = clock_map(manifest, &reader);
+    let mut process = ProcessRecording::new(&common, reader, facts)?;
+    process.set_clock(clock);
+    Ok(process)
 }
 
 /// What a trace that was cut off holds.

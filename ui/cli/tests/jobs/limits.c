@@ -18,7 +18,8 @@ static void (*push)(const char *) = nothing;
 static void (*pop)(void) = no_pop;
 
 static void find_library(void) {
-    const char *path = getenv("GAPLESS_RINGS") ? getenv("GAPLESS_INJECT") : NULL;
+    int is_recorded = getenv("GAPLESS_RINGS") != NULL || getenv("GAPLESS_RECORDING") != NULL;
+    const char *path = is_recorded ? getenv("GAPLESS_INJECT") : NULL;
     void *library = path ? dlopen(path, RTLD_NOW) : NULL;
     if (library == NULL) return;
     push = (void (*)(const char *))dlsym(library, "gapless_push");

@@ -130,7 +130,7 @@ fn a_manifest_that_leads_elsewhere_moves_nothing_there() {
 }
 
 /// Names and contents of all files below a folder, but not of rings, which are large.
-fn tree(folder: &Path) -> Vec<(PathBuf, usize)> {
+pub(crate) fn tree(folder: &Path) -> Vec<(PathBuf, usize)> {
     let mut found = Vec::new();
     let mut left = vec![folder.to_owned()];
     while let Some(folder) = left.pop() {

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod alone;
 mod apart;
 mod memory_and_disk;
 mod processes;
