@@ -1,7 +1,7 @@
 //! What can go wrong before a job starts. Once it runs, problems are notices, and the job goes on.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a recording cannot start or be recovered.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,14 @@ pub enum RecordError {
         path: PathBuf,
         /// Why, and what to do.
         reason: String,
+    },
+    /// The folder for the recording is right, and the system does not let it be written to.
+    #[error("cannot write to {path}: {reason}", path = path.display())]
+    NotWritable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
     },
     /// The library that runs inside the job was not found.
     #[error("cannot find {name}, which lies beside the gapless program; tried {tried}")]
@@ -52,4 +60,19 @@ pub enum RecordError {
         /// Why.
         reason: String,
     },
+}
+
+impl RecordError {
+    /// What the system's refusal of a folder means: a name that will never do, or a disk that does not take anything now,
+    /// which is no reason not to run the job.
+    pub(crate) fn of_folder(path: &Path, reason: io::Error) -> RecordError {
+        let path = path.to_owned();
+        match reason.kind() {
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded => RecordError::NotWritable { path, reason },
+            _ => RecordError::Folder { path, reason: reason.to_string() },
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ pub const DEFAULT_PARENT: &str = "gapless-recordings";
 const LEAST_SHM_BYTES: u64 = 512 << 20;
 /// Shared memory of the system.
 const SHM: &str = "/dev/shm";
+/// File in the folder of the rings that says whose they are.
+const OWNER: &str = "recording";
 
 /// Makes the folder of a recording, for its owner alone.
 ///
@@ -22,31 +24,31 @@ const SHM: &str = "/dev/shm";
 /// It exists and is not empty, is a link, belongs to somebody else, or cannot be made.
 pub fn make(path: &Path) -> Result<PathBuf, RecordError> {
     let error = |reason: String| RecordError::Folder { path: path.to_owned(), reason };
+    let failed = |reason: io::Error| RecordError::of_folder(path, reason);
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(|reason| error(reason.to_string()))?;
+        std::fs::create_dir_all(parent).map_err(failed)?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
         Err(reason) if reason.kind() == io::ErrorKind::AlreadyExists => {
-            let meta = std::fs::symlink_metadata(path).map_err(|reason| error(reason.to_string()))?;
+            let meta = std::fs::symlink_metadata(path).map_err(failed)?;
             if meta.file_type().is_symlink() {
                 return Err(error("it is a link; name the folder itself".to_owned()));
             }
             if !meta.is_dir() {
                 return Err(error("it is a file; name a folder".to_owned()));
             }
-            // SAFETY-free: std gives the owner.
             if meta.uid() != own_user() {
                 return Err(error("it belongs to another user".to_owned()));
             }
-            let mut entries = std::fs::read_dir(path).map_err(|reason| error(reason.to_string()))?;
+            let mut entries = std::fs::read_dir(path).map_err(failed)?;
             if entries.next().is_some() {
                 return Err(error("it is not empty; name a new folder, or leave -o out".to_owned()));
             }
         }
-        Err(reason) => return Err(error(reason.to_string())),
+        Err(reason) => return Err(failed(reason)),
     }
-    path.canonicalize().map_err(|reason| error(reason.to_string()))
+    path.canonicalize().map_err(failed)
 }
 
 /// A name for the recording of `command`: what runs, and when in UTC.
@@ -78,24 +80,63 @@ fn date(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
-/// Makes the folder for the rings: in shared memory where that has room to spare, else in the recording's folder.
+/// Where the rings go: to shared memory where that has room to spare, else to the recording's folder. Nothing is made
+/// yet, so that the manifest can name the folder before it is there: else a recorder that is killed in between leaves one
+/// that nobody knows of.
+pub fn place_of_rings(recording: &Path) -> PathBuf {
+    if free_bytes(Path::new(SHM)).is_some_and(|free| free >= LEAST_SHM_BYTES) {
+        Path::new(SHM).join(format!("{}{}-{:x}", shm_prefix(), std::process::id(), random()))
+    } else {
+        inside(recording)
+    }
+}
+
+/// Where the rings go when shared memory does not take them.
+pub fn inside(recording: &Path) -> PathBuf {
+    recording.join(".rings")
+}
+
+fn shm_prefix() -> String {
+    format!("gapless-{}-", own_user())
+}
+
+/// Makes the folder for the rings. It holds the recording's `id`, by which [`is_rings_of`] knows it again.
 ///
 /// # Errors
-/// Neither can be made.
-pub fn make_rings(recording: &Path) -> Result<PathBuf, RecordError> {
-    let name = format!("gapless-{}-{}-{:x}", own_user(), std::process::id(), random());
-    let shm = Path::new(SHM).join(name);
-    if free_bytes(Path::new(SHM)).is_some_and(|free| free >= LEAST_SHM_BYTES)
-        && DirBuilder::new().mode(0o700).create(&shm).is_ok()
-    {
-        return Ok(shm);
+/// What the system says.
+pub fn make_rings(path: &Path, id: &str) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    create_file(&path.join(OWNER)).and_then(|mut file| file.write_all(id.as_bytes())).inspect_err(|_| {
+        let _ = std::fs::remove_dir_all(path);
+    })
+}
+
+/// Removes a folder for rings in which there is nothing yet: its recorder was killed when it had just made it.
+pub fn remove_empty_rings(path: &Path) {
+    let is_named_so = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&shm_prefix()));
+    if path.parent() == Some(Path::new(SHM)) && is_named_so {
+        let _ = std::fs::remove_dir(path);
     }
-    let inside = recording.join(".rings");
-    DirBuilder::new()
-        .mode(0o700)
-        .create(&inside)
-        .map_err(|reason| RecordError::Folder { path: inside.clone(), reason: reason.to_string() })?;
-    Ok(inside)
+}
+
+/// Whether `path` is the folder of the rings of the recording with this `id`. A manifest is a file that anybody may have
+/// written, and what it names is read from and removed: only a folder that this user's recorder made for the same
+/// recording will do.
+pub fn is_rings_of(path: &Path, id: &str) -> bool {
+    let is_ours = std::fs::symlink_metadata(path)
+        .is_ok_and(|meta| meta.is_dir() && meta.uid() == own_user() && meta.mode() & 0o077 == 0);
+    let mut owner = String::new();
+    is_ours
+        && path.is_absolute()
+        && !id.is_empty()
+        && OpenOptions::new()
+            .read(true)
+            // A pipe of that name would otherwise be waited for.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path.join(OWNER))
+            .and_then(|file| file.take(4096).read_to_string(&mut owner))
+            .is_ok()
+        && owner == id
 }
 
 /// Creates a file for its owner alone; a link or a file that exists is refused.
@@ -110,7 +151,6 @@ pub fn append_file(path: &Path) -> io::Result<File> {
 
 /// Replaces a file whole.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write as _;
     let mut name = path.file_name().map(OsString::from).unwrap_or_default();
     name.push(".new");
     let other = path.with_file_name(name);
@@ -119,9 +159,11 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
         _ => {}
     }
     let mut file = create_file(&other)?;
-    file.write_all(content)?;
-    drop(file);
-    std::fs::rename(&other, path)
+    let replaced = file.write_all(content).and_then(|()| std::fs::rename(&other, path));
+    // What a full disk took of it is of no use.
+    replaced.inspect_err(|_| {
+        let _ = std::fs::remove_file(&other);
+    })
 }
 
 /// The user that this process acts for.

@@ -112,7 +112,7 @@ pub fn record(
     become_subreaper();
     let mut command = Command::new(program);
     command.args(arguments).envs(variables);
-    // SAFETY: between fork and exec only `pthread_sigmask` is called, which may be.
+    // SAFETY: between fork and exec only `signal` and `pthread_sigmask` are called, which may be.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(unblock_in_child);
@@ -123,7 +123,7 @@ pub fn record(
         Err(reason) => {
             // Nothing was recorded: nothing stays.
             let folder = session.folder().to_owned();
-            let _ = session.finish(None);
+            session.finish(None);
             let _ = std::fs::remove_dir_all(&folder);
             return Err(RecordError::Start { command: program.to_string_lossy().into_owned(), reason });
         }
@@ -138,7 +138,7 @@ pub fn record(
     }
     let folder = session.folder().to_owned();
     let exit = status.code().or_else(|| status.signal().map(|signal| -signal));
-    let manifest = session.finish(exit).unwrap_or_else(|_| Manifest::read(&folder).unwrap_or_default());
+    let manifest = session.finish(exit);
     Ok(Outcome { status, manifest, folder })
 }
 
@@ -177,7 +177,7 @@ pub fn attach(
         attachment.finish(&mut session);
     }
     let folder = session.folder().to_owned();
-    let manifest = session.finish(None).unwrap_or_else(|_| Manifest::read(&folder).unwrap_or_default());
+    let manifest = session.finish(None);
     Ok((manifest, folder))
 }
 
@@ -397,6 +397,22 @@ fn reap_others(job: u32) {
 fn send(process: u32, signal: libc::c_int) {
     // SAFETY: the job is a child that was not waited for, so the number is still its own.
     unsafe { libc::kill(process as libc::pid_t, signal) };
+}
+
+/// Becomes the job, without a recorder. Comes back only where it cannot be started.
+pub fn run_unrecorded(command: &[OsString]) -> RecordError {
+    let Some((program, arguments)) = command.split_first() else {
+        let reason = io::Error::new(io::ErrorKind::InvalidInput, "no command was given");
+        return RecordError::Start { command: String::new(), reason };
+    };
+    let mut command = Command::new(program);
+    // SAFETY: only `signal` and `pthread_sigmask` are called.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(unblock_in_child);
+    }
+    let reason = command.args(arguments).exec();
+    RecordError::Start { command: program.to_string_lossy().into_owned(), reason }
 }
 
 /// Ends this process as the job ended: with its code, or by its signal.

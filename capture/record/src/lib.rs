@@ -13,6 +13,7 @@
 // Signals, descriptors and file systems cannot be asked without; each place says why.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod alone;
 pub mod attach;
 pub mod clock_map;
 pub mod encode;

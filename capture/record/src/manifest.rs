@@ -59,7 +59,7 @@ pub struct Manifest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Recorder {
-    /// Process id.
+    /// Process id; 0 where the job recorded itself.
     pub pid: u32,
     /// Start time in clock ticks since boot.
     pub start_time: u64,

@@ -27,13 +27,19 @@ pub enum Sink {
     Flight(Flight),
     /// Nowhere any more: the disk or the budget is full.
     Full,
+    /// The process has ended and all of it is in its file.
+    Closed,
 }
 
 /// One process.
 pub struct ProcessRecording {
-    reader: SegmentReader,
+    /// Until the process has ended: jobs may start thousands, and each takes descriptors and shared memory.
+    reader: Option<SegmentReader>,
     encoder: ProcessEncoder,
     clock: ClockMap,
+    /// Whether this machine's clocks say nothing of the process's, because it ran on another one or in another boot.
+    is_clock_fixed: bool,
+    keeps_ring: bool,
     sink: Sink,
     out: Writer,
     header: Vec<u8>,
@@ -145,7 +151,21 @@ impl ProcessRecording {
             state: "running".to_owned(),
             ..manifest::Process::default()
         };
-        Ok(ProcessRecording { reader, encoder, clock, sink, out, header, entry, start_time, name, is_done: false })
+        let reader = Some(reader);
+        Ok(ProcessRecording {
+            reader,
+            encoder,
+            clock,
+            is_clock_fixed: false,
+            keeps_ring: false,
+            sink,
+            out,
+            header,
+            entry,
+            start_time,
+            name,
+            is_done: false,
+        })
     }
 
     /// Goes on with a process whose recorder is gone: `file` is its trace, of which `written` says what it holds, and
@@ -163,9 +183,11 @@ impl ProcessRecording {
         let mut encoder = ProcessEncoder::new(entry.pid, start_time, written.last_sequence + 1);
         encoder.resume(written.state.clone());
         ProcessRecording {
-            reader,
+            reader: Some(reader),
             encoder,
             clock,
+            is_clock_fixed: false,
+            keeps_ring: false,
             sink: Sink::File(file),
             out: Writer::default(),
             header: Vec::new(),
@@ -201,33 +223,64 @@ impl ProcessRecording {
         &self.name
     }
 
-    /// The ring file.
-    pub fn ring_path(&self) -> &Path {
-        self.reader.path()
-    }
-
     /// Asks the process to record or not.
     pub fn set_recording(&mut self, on: bool) {
         self.encoder.set_recording(on);
-        self.reader.set_recording(on);
+        if let Some(reader) = &self.reader {
+            reader.set_recording(on);
+        }
+    }
+
+    /// Goes by another map of the clocks.
+    pub fn set_clock(&mut self, clock: ClockMap) {
+        self.clock = clock;
+    }
+
+    /// Adds no more readings of the clocks.
+    pub fn fix_clock(&mut self) {
+        self.is_clock_fixed = true;
+    }
+
+    /// Leaves the removal of the process's ring file to the caller.
+    pub fn keep_ring(&mut self) {
+        self.keeps_ring = true;
+    }
+
+    /// Writes what the threads of a process that has ended wrote out by themselves; to be called before anything is drained.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn add_spilled(&mut self, disk_bytes_left: &mut u64) -> io::Result<()> {
+        let Some(reader) = self.reader.take() else { return Ok(()) };
+        let strings = reader.strings();
+        let read = reader.spilled(&mut |batch| {
+            let (encoder, out) = (&mut self.encoder, &mut self.out);
+            encoder.encode(batch.thread, batch.name, batch.slots, batch.lost, &self.clock, &strings, out);
+            self.write(&reader, disk_bytes_left);
+        });
+        self.reader = Some(reader);
+        read
     }
 
     /// Reads what the process wrote since the last time, and writes it. `disk_bytes_left` is what the recording may
     /// still write.
     pub fn drain(&mut self, disk_bytes_left: &mut u64) -> Progress {
+        let Some(mut reader) = self.reader.take() else { return Progress::default() };
         // The end is looked at first: what was written before it is then read below.
         let has_ended = !procfs::is_running(self.entry.pid, self.start_time);
-        self.clock.add(self.reader.clock().anchor());
+        if !self.is_clock_fixed {
+            self.clock.add(reader.clock().anchor());
+        }
         if let Sink::Flight(flight) = &mut self.sink
             && flight.wants_restart()
         {
             let mut opening = Writer::default();
-            self.encoder.restart(&self.reader.strings(), &mut opening);
+            self.encoder.restart(&reader.strings(), &mut opening);
             flight.set_opening(opening.as_bytes());
         }
         let (encoder, clock, out) = (&mut self.encoder, &self.clock, &mut self.out);
-        let strings = self.reader.strings();
-        let drained = self.reader.drain(&mut |batch| {
+        let strings = reader.strings();
+        let drained = reader.drain(&mut |batch| {
             encoder.encode(batch.thread, batch.name, batch.slots, batch.lost, clock, &strings, out);
         });
         if drained.slots == 0 || has_ended {
@@ -235,29 +288,47 @@ impl ProcessRecording {
         }
         if has_ended {
             self.encoder.finish(&self.clock, &strings, &mut self.out);
-            let finished = self.reader.header().finished.load(Ordering::Relaxed) != 0;
+            let finished = reader.header().finished.load(Ordering::Relaxed) != 0;
             self.entry.state = if finished { "exited" } else { "gone" }.to_owned();
             self.is_done = true;
         }
-        let bytes = self.write(disk_bytes_left);
-        self.reader.commit();
+        let bytes = self.write(&reader, disk_bytes_left);
+        reader.commit();
+        if has_ended {
+            self.count(&reader);
+            self.close(reader);
+        } else {
+            self.reader = Some(reader);
+        }
         Progress { slots: drained.slots, bytes, fullest_permille: drained.fullest_permille }
     }
 
     /// Writes what was held back, and ends steps that are open: nothing more will come.
     pub fn finish(&mut self, disk_bytes_left: &mut u64) {
-        let strings = self.reader.strings();
-        self.encoder.finish(&self.clock, &strings, &mut self.out);
-        self.write(disk_bytes_left);
+        let Some(reader) = self.reader.take() else { return };
+        self.encoder.finish(&self.clock, &reader.strings(), &mut self.out);
+        self.write(&reader, disk_bytes_left);
         self.is_done = true;
+        self.reader = Some(reader);
     }
 
-    fn write(&mut self, disk_bytes_left: &mut u64) -> u64 {
+    /// Gives back what only a process that runs needs. Its ring file is read to the end, and all of it is written.
+    fn close(&mut self, reader: SegmentReader) {
+        if matches!(self.sink, Sink::File(_)) {
+            self.sink = Sink::Closed;
+        }
+        if !self.keeps_ring {
+            // One that cannot be removed goes with its folder.
+            let _ = std::fs::remove_file(reader.path());
+        }
+    }
+
+    fn write(&mut self, reader: &SegmentReader, disk_bytes_left: &mut u64) -> u64 {
         if self.out.is_empty() {
             return 0;
         }
         if matches!(self.sink, Sink::File(_)) {
-            let positions = self.reader.positions();
+            let positions = reader.positions();
             self.encoder.positions(&positions, &mut self.out);
         }
         let bytes = self.out.as_bytes();
@@ -275,7 +346,7 @@ impl ProcessRecording {
                 }
             }
             Sink::Flight(flight) => flight.add(bytes),
-            Sink::Full => self.entry.lost.bytes_not_written += len,
+            Sink::Full | Sink::Closed => self.entry.lost.bytes_not_written += len,
         }
         self.out.clear();
         written
@@ -293,10 +364,12 @@ impl ProcessRecording {
 
     /// Puts a mark on the process's timeline, now.
     pub fn mark(&mut self, name: &str, disk_bytes_left: &mut u64) {
-        let anchor = self.reader.clock().anchor();
+        let Some(reader) = self.reader.take() else { return };
+        let anchor = reader.clock().anchor();
         self.clock.add(anchor);
         self.encoder.mark(name, self.clock.unix_ns(anchor.ticks), &mut self.out);
-        self.write(disk_bytes_left);
+        self.write(&reader, disk_bytes_left);
+        self.reader = Some(reader);
     }
 
     /// Whether its file can take no more.
@@ -328,7 +401,15 @@ impl ProcessRecording {
 
     /// What the manifest says of the process, with all numbers as they are now.
     pub fn entry(&mut self) -> &manifest::Process {
-        let header = self.reader.header();
+        if let Some(reader) = self.reader.take() {
+            self.count(&reader);
+            self.reader = Some(reader);
+        }
+        &self.entry
+    }
+
+    fn count(&mut self, reader: &SegmentReader) {
+        let header = reader.header();
         let counts = self.encoder.counts();
         let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
         let lost = &mut self.entry.lost;
@@ -348,7 +429,6 @@ impl ProcessRecording {
         self.entry.threads = self.encoder.thread_count() as u64;
         self.entry.sources = sources(header.sources.load(Ordering::Relaxed));
         self.entry.facts = self.encoder.facts().to_vec();
-        &self.entry
     }
 }
 

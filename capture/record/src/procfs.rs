@@ -1,6 +1,7 @@
 //! What the kernel says of a process.
 
 use std::collections::BTreeMap;
+use std::io;
 
 /// Variables that say where a process stands in its job, in the order of trust: torchrun, then the MPI launchers, then
 /// Slurm, whose variables are also set where one task starts many ranks.
@@ -60,7 +61,10 @@ pub fn facts_of(variables: &BTreeMap<String, String>) -> ProcessFacts {
 
 /// State and start time (in clock ticks since boot) of a process; `None` where there is none.
 pub fn state(pid: u32) -> Option<(char, u64)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_state(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_state(text: &str) -> Option<(char, u64)> {
     // The name may hold spaces and brackets; the last bracket ends it.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
@@ -72,7 +76,20 @@ pub fn state(pid: u32) -> Option<(char, u64)> {
 
 /// Whether the process that started then still runs. A zombie does not: it writes nothing any more.
 pub fn is_running(pid: u32, start_time: u64) -> bool {
-    state(pid).is_some_and(|(state, start)| !matches!(state, 'Z' | 'X') && (start_time == 0 || start == start_time))
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(text) => parse_state(&text)
+            .is_some_and(|(state, start)| !matches!(state, 'Z' | 'X') && (start_time == 0 || start == start_time)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        // Where this process is out of descriptors or memory, the other has not ended.
+        Err(_) => exists(pid),
+    }
+}
+
+/// Whether there is a process with this number, asked without a descriptor.
+#[allow(unsafe_code)]
+fn exists(pid: u32) -> bool {
+    // SAFETY: signal 0 is sent to nobody.
+    unsafe { libc::kill(pid as libc::pid_t, 0) == 0 || *libc::__errno_location() != libc::ESRCH }
 }
 
 /// Name of this machine.

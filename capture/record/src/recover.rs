@@ -1,17 +1,19 @@
 //! Finishing what a recorder that was killed left behind: its rings still hold what it had not written.
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::path::{Component, Path};
 
 use gapless_ring::{Anchor, ClockKind, SegmentReader};
 
 use crate::clock_map::ClockMap;
-use crate::encode::{ENDED, HELD, LANE, OPEN, OpenRun, Resumed, SCHEMA, STATE_FIELD};
+use crate::encode::{ENDED, HELD, LANE, LATEST, OPEN, OpenRun, Resumed, SCHEMA, STATE_FIELD};
 use crate::error::RecordError;
 use crate::manifest::{self, Manifest};
 use crate::process::ProcessRecording;
-use crate::{folder, procfs};
+use crate::{alone, folder, procfs};
+
+/// How the names of traces end.
+const TRACE_SUFFIX: &str = ".pftrace";
 
 /// What a recording needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub enum State {
     Running,
     /// Its recorder is gone without an end; [`recover`] finishes it.
     Abandoned,
+    /// The job recorded itself; [`recover`] makes traces of it once it has ended.
+    ByItself,
 }
 
 /// What has become of the recording in `folder`; `None` where there is no manifest.
@@ -33,6 +37,8 @@ pub fn state(folder: &Path) -> Option<State> {
 fn state_of(manifest: &Manifest) -> State {
     if manifest.finished {
         State::Finished
+    } else if manifest.recorder.pid == 0 {
+        State::ByItself
     } else if manifest.host == procfs::host_name()
         && manifest.recorder.boot_id == manifest::boot_id()
         && procfs::is_running(manifest.recorder.pid, manifest.recorder.start_time)
@@ -51,15 +57,19 @@ fn state_of(manifest: &Manifest) -> State {
 pub fn recover(folder: &Path) -> Result<u64, RecordError> {
     let error = |reason: String| RecordError::Recording { path: folder.to_owned(), reason };
     let mut manifest = Manifest::read(folder).map_err(|reason| error(reason.to_string()))?;
-    if state_of(&manifest) != State::Abandoned {
-        return Ok(0);
+    match state_of(&manifest) {
+        State::Abandoned => {}
+        State::ByItself => return alone::collect(folder, &mut manifest),
+        State::Finished | State::Running => return Ok(0),
     }
     // Rings outlive their writers only on the machine and boot where they were written.
     let is_here = manifest.host == procfs::host_name() && manifest.recorder.boot_id == manifest::boot_id();
     let rings = manifest.recorder.rings.clone();
+    let has_rings = is_here && folder::is_rings_of(&rings, &manifest.id);
     let mut recovered = 0;
-    let mut still_running = false;
-    if is_here && is_own_folder(&rings) {
+    let mut is_unfinished = false;
+    if has_rings {
+        remove_unused(folder, &manifest);
         let mut names: Vec<_> = std::fs::read_dir(&rings)
             .map_err(|reason| error(reason.to_string()))?
             .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
@@ -70,7 +80,11 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
             let Ok(reader) = SegmentReader::open(&rings.join(&name)) else { continue };
             let known = manifest.processes.iter().position(|process| process.ring == name);
             let (index, recording) = match known {
-                Some(index) => (index, resume(folder, &manifest, index, reader)),
+                Some(index) => {
+                    let resumed = resume(folder, &manifest, index, reader);
+                    let again = || SegmentReader::open(&rings.join(&name)).map_err(io::Error::other);
+                    (index, resumed.and_then(|made| made.map_or_else(|| take_up(folder, &manifest, again()?), Ok)))
+                }
                 // It appeared after the last manifest was written; its trace may have been begun.
                 None => {
                     let made = take_up(folder, &manifest, reader);
@@ -80,13 +94,24 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
                     (manifest.processes.len().saturating_sub(1), made)
                 }
             };
-            let mut process = recording.map_err(|reason| error(format!("{name}: {reason}")))?;
+            let mut process = match recording {
+                Ok(process) => process,
+                // The others are not to suffer from it, and its ring stays for the next try.
+                Err(reason) => {
+                    let notice = format!("process {name} cannot be added: {reason}");
+                    if !manifest.notices.contains(&notice) {
+                        manifest.notices.push(notice);
+                    }
+                    is_unfinished = true;
+                    continue;
+                }
+            };
             let mut budget = u64::MAX;
             process.drain(&mut budget);
             if process.is_done {
                 process.finish(&mut budget);
             } else {
-                still_running = true;
+                is_unfinished = true;
             }
             let entry = process.entry().clone();
             recovered += entry.events;
@@ -97,32 +122,43 @@ pub fn recover(folder: &Path) -> Result<u64, RecordError> {
             }
         }
     }
-    if still_running {
-        // They write on into their rings; whoever opens the recording next adds that.
+    if is_unfinished {
+        // Who runs writes on into its rings; whoever opens the recording next adds that.
         manifest.write(folder).map_err(|reason| error(reason.to_string()))?;
         return Ok(recovered);
     }
     manifest.finished = true;
-    manifest.notices.push(if is_here {
-        "the recorder was killed; what the rings still held was added afterwards".to_owned()
-    } else {
-        "the recorder was killed; what it had not written is lost, because this is another machine or boot".to_owned()
-    });
+    // Who ended before the recorder did has no ring any more.
+    for process in manifest.processes.iter_mut().filter(|process| process.state == "running") {
+        process.state = "gone".to_owned();
+        if let Some(name) = own_file(&process.trace) {
+            process.bytes = std::fs::symlink_metadata(folder.join(name)).map_or(process.bytes, |meta| meta.len());
+        }
+    }
+    let notice = match (has_rings, is_here) {
+        (true, _) => "the recorder was killed; what the rings still held was added afterwards",
+        (false, true) => "the recorder was killed; what it had not written is lost, because its rings are gone",
+        (false, false) => {
+            "the recorder was killed; what it had not written is lost, because this is another machine or boot"
+        }
+    };
+    manifest.notices.push(notice.to_owned());
     manifest.write(folder).map_err(|reason| error(reason.to_string()))?;
-    if is_here && is_own_folder(&rings) {
+    if has_rings {
         let _ = std::fs::remove_dir_all(&rings);
+    } else if is_here {
+        folder::remove_empty_rings(&rings);
     }
     Ok(recovered)
 }
 
-/// A manifest is a file that anybody may have written: only a folder of the own user that looks like one of ours is
-/// touched.
-fn is_own_folder(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let is_named_so =
-        path.file_name().is_some_and(|name| name == ".rings" || name.to_string_lossy().starts_with("gapless-"));
-    std::fs::symlink_metadata(path)
-        .is_ok_and(|meta| is_named_so && meta.is_dir() && meta.uid() == folder::own_user() && meta.mode() & 0o077 == 0)
+/// A name in a manifest that is a file of the folder itself; anything else would lead out of it.
+fn own_file(name: &str) -> Option<&str> {
+    let mut components = Path::new(name).components();
+    match (components.next(), components.next()) {
+        (Some(Component::Normal(only)), None) if only == name => Some(name),
+        _ => None,
+    }
 }
 
 fn clock_map(manifest: &Manifest, reader: &SegmentReader) -> ClockMap {
@@ -131,28 +167,63 @@ fn clock_map(manifest: &Manifest, reader: &SegmentReader) -> ClockMap {
     let start = Anchor { realtime_ns: unix(first.monotonic_ns), ..first };
     let mut map = ClockMap::new(reader.clock(), start, start);
     map.add(last);
-    map.add(reader.clock().anchor());
+    // The clocks of another machine or boot have nothing to do with these.
+    if manifest.host == procfs::host_name() && manifest.recorder.boot_id == manifest::boot_id() {
+        map.add(reader.clock().anchor());
+    }
     map
 }
 
-fn resume(folder: &Path, manifest: &Manifest, index: usize, reader: SegmentReader) -> io::Result<ProcessRecording> {
+/// Goes on with a process whose trace was begun; `None` where nothing of it was written or it is not there any more: then
+/// it begins anew.
+fn resume(
+    folder: &Path,
+    manifest: &Manifest,
+    index: usize,
+    reader: SegmentReader,
+) -> io::Result<Option<ProcessRecording>> {
     let entry = manifest.processes.get(index).cloned().unwrap_or_default();
-    let path = folder.join(&entry.trace);
-    // A name in a manifest must not lead out of the folder.
-    if Path::new(&entry.trace).components().count() != 1 {
-        return Err(io::Error::other("its trace lies outside the recording"));
+    let name = own_file(&entry.trace)
+        .filter(|name| name.ends_with(TRACE_SUFFIX))
+        .ok_or_else(|| io::Error::other("its trace is no trace of the recording"))?;
+    let mut file = match folder::append_file(&folder.join(name)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("its trace is no file"));
     }
-    let bytes = std::fs::read(&path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
     let written = scan(&bytes);
-    let file = folder::append_file(&path)?;
+    if written.whole == 0 {
+        std::fs::remove_file(folder.join(name))?;
+        return Ok(None);
+    }
     if written.whole < bytes.len() as u64 {
-        cut(&file, written.whole)?;
+        file.set_len(written.whole)?;
     }
     let clock = clock_map(manifest, &reader);
-    Ok(ProcessRecording::resume(reader, clock, file, entry, &written))
+    Ok(Some(ProcessRecording::resume(reader, clock, file, entry, &written)))
 }
 
-fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Result<ProcessRecording> {
+/// Removes traces that were made and never written to, of processes that the manifest does not know yet.
+fn remove_unused(folder: &Path, manifest: &Manifest) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().map_while(Result::ok) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_unused = name.ends_with(TRACE_SUFFIX)
+            && manifest.processes.iter().all(|process| process.trace != name)
+            && entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+        if is_unused {
+            // One that stays is an empty trace, which holds nothing and harms nobody.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Begins the trace of a process that is in no manifest.
+pub(crate) fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Result<ProcessRecording> {
     let facts = procfs::facts(&reader);
     let start = Anchor {
         ticks: 0,
@@ -168,17 +239,17 @@ fn take_up(folder: &Path, manifest: &Manifest, reader: SegmentReader) -> io::Res
         steps: 0..u64::MAX,
         flight_seconds: None,
     };
-    ProcessRecording::new(&common, reader, facts)
-}
-
-fn cut(file: &File, len: u64) -> io::Result<()> {
-    file.set_len(len)
+    let clock = clock_map(manifest, &reader);
+    let mut process = ProcessRecording::new(&common, reader, facts)?;
+    process.set_clock(clock);
+    Ok(process)
 }
 
 /// What a trace that was cut off holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Bytes of whole packets.
+    /// Bytes up to the last packet that says how far the rings were read, which each write ends with. What lies behind it
+    /// is part of a write that was not completed, and is in the rings still.
     pub whole: u64,
     /// The highest sequence.
     pub last_sequence: u64,
@@ -188,9 +259,10 @@ pub struct Written {
     pub state: Resumed,
 }
 
-/// What a trace holds that was cut off anywhere: whole packets, and what is needed to go on behind them.
+/// What a trace holds that was cut off anywhere: whole writes, and what is needed to go on behind them.
 pub fn scan(bytes: &[u8]) -> Written {
     let mut written = Written::default();
+    let (mut tracks, mut schemas) = (Vec::new(), Vec::new());
     let mut rest = bytes;
     while let Some((1, Field::Bytes(packet), after)) = field(rest) {
         let mut positions = Vec::new();
@@ -200,7 +272,7 @@ pub fn scan(bytes: &[u8]) -> Written {
             match (number, value) {
                 (10, Field::Number(sequence)) => written.last_sequence = written.last_sequence.max(sequence),
                 // Descriptors of ours begin with the track's id.
-                (60, Field::Bytes(descriptor)) => written.state.tracks.push(number_in(descriptor, 1)),
+                (60, Field::Bytes(descriptor)) => tracks.push(number_in(descriptor, 1)),
                 (STATE_FIELD, Field::Bytes(entry)) => match fields(entry).next() {
                     Some((1, Field::Number(serial))) => positions.push((serial, number_in(entry, 2))),
                     Some((OPEN, Field::Bytes(entry))) => now.open.push((number_in(entry, 1), runs(entry))),
@@ -210,13 +282,16 @@ pub fn scan(bytes: &[u8]) -> Written {
                     Some((ENDED, Field::Bytes(entry))) => {
                         now.ended.push((number_in(entry, 1), number_in(entry, 2) as i64));
                     }
+                    Some((LATEST, Field::Bytes(entry))) => {
+                        now.latest.insert(number_in(entry, 1), number_in(entry, 2) as i64);
+                    }
                     Some((HELD, Field::Bytes(entry))) => {
                         let slots = bytes_in(entry, 3).to_vec();
                         now.held.push((number_in(entry, 1), number_in(entry, 2) as u32, slots));
                     }
                     Some((SCHEMA, Field::Bytes(entry))) => {
                         let key = String::from_utf8_lossy(bytes_in(entry, 2)).into_owned();
-                        written.state.schemas.push((number_in(entry, 1) as u32, key, bytes_in(entry, 3).to_vec()));
+                        schemas.push((number_in(entry, 1) as u32, key, bytes_in(entry, 3).to_vec()));
                     }
                     _ => {}
                 },
@@ -225,13 +300,14 @@ pub fn scan(bytes: &[u8]) -> Written {
         }
         if !positions.is_empty() {
             written.positions = positions;
-            written.state = Resumed {
-                tracks: std::mem::take(&mut written.state.tracks),
-                schemas: std::mem::take(&mut written.state.schemas),
-                ..now
-            };
+            let mut state = std::mem::take(&mut written.state);
+            state.tracks.append(&mut tracks);
+            state.schemas.append(&mut schemas);
+            // Only threads that wrote something since say their latest time anew.
+            state.latest.append(&mut now.latest);
+            written.state = Resumed { tracks: state.tracks, schemas: state.schemas, latest: state.latest, ..now };
+            written.whole = (bytes.len() - after.len()) as u64;
         }
-        written.whole = (bytes.len() - after.len()) as u64;
         rest = after;
     }
     written

@@ -86,14 +86,16 @@ impl Session {
     /// The folders cannot be made.
     pub fn start(options: SessionOptions) -> Result<Session, RecordError> {
         let folder = folder::make(&options.folder)?;
-        let rings = folder::make_rings(&folder)?;
+        let made = folder.clone();
         let clock = ClockKind::best();
         let start = clock.anchor();
         let pid = std::process::id();
+        let id = format!("{:016x}{:08x}", start.realtime_ns, pid);
+        let rings = folder::place_of_rings(&folder);
         let manifest = Manifest {
             gapless_recording: manifest::VERSION,
             gapless_version: env!("CARGO_PKG_VERSION").to_owned(),
-            id: format!("{:016x}{:08x}", start.realtime_ns, pid),
+            id,
             command: options.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             working_directory: std::env::current_dir().unwrap_or_default(),
             host: procfs::host_name(),
@@ -113,7 +115,7 @@ impl Session {
             },
             ..Manifest::default()
         };
-        let session = Session {
+        let mut session = Session {
             is_recording: options.starts_on,
             disk_bytes_left: options.disk_bytes,
             folder,
@@ -129,10 +131,14 @@ impl Session {
             fullest_permille: 0,
             dumps: 0,
         };
-        session
-            .manifest
-            .write(&session.folder)
-            .map_err(|reason| RecordError::Folder { path: session.folder.clone(), reason: reason.to_string() })?;
+        let failed = |reason| RecordError::of_folder(&made, reason);
+        session.manifest.write(&session.folder).map_err(failed)?;
+        if folder::make_rings(&session.rings, &session.manifest.id).is_err() {
+            session.rings = folder::inside(&session.folder);
+            session.manifest.recorder.rings.clone_from(&session.rings);
+            session.manifest.write(&session.folder).map_err(failed)?;
+            folder::make_rings(&session.rings, &session.manifest.id).map_err(failed)?;
+        }
         Ok(session)
     }
 
@@ -242,6 +248,12 @@ impl Session {
             self.looked = Some(now);
             self.look_for_processes();
         }
+        if self.wrote_manifest.is_none_or(|last| now.duration_since(last) >= MANIFEST) {
+            self.wrote_manifest = Some(now);
+            // Before anything of a new process is written: recovery goes on with the traces that the manifest names. One
+            // that cannot be written now may be written later; the traces stand for themselves.
+            let _ = self.write_manifest();
+        }
         if self.looked_at_space.is_none_or(|last| now.duration_since(last) >= SPACE) {
             self.looked_at_space = Some(now);
             let free = folder::free_bytes(&self.folder).unwrap_or(u64::MAX);
@@ -259,11 +271,6 @@ impl Session {
         if self.processes.iter().any(ProcessRecording::is_full) {
             self.notice("the disk or the disk budget is full: the rest of the job is not recorded (see --disk-budget)");
         }
-        if self.wrote_manifest.is_none_or(|last| now.duration_since(last) >= MANIFEST) {
-            self.wrote_manifest = Some(now);
-            // A manifest that cannot be written now may be written later; the traces stand for themselves.
-            let _ = self.write_manifest();
-        }
         match fullest {
             // Rings that are a third full when they are looked at want to be looked at more often.
             300.. => Duration::from_millis(1),
@@ -273,7 +280,10 @@ impl Session {
     }
 
     fn look_for_processes(&mut self) {
-        let Ok(entries) = std::fs::read_dir(&self.rings) else { return };
+        let entries = match std::fs::read_dir(&self.rings) {
+            Ok(entries) => entries,
+            Err(error) => return self.notice(&short_of(&error)),
+        };
         let mut names: Vec<OsString> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.file_name()))
             .filter(|name| name.to_string_lossy().ends_with(FILE_SUFFIX) && !self.known.contains_key(name))
@@ -284,13 +294,17 @@ impl Session {
                 Ok(reader) => reader,
                 // Its maker is at it.
                 Err(SegmentError::Unfinished(_)) => continue,
+                Err(SegmentError::Io(_, error)) if is_passing(&error) => {
+                    self.notice(&short_of(&error));
+                    continue;
+                }
                 Err(error) => {
                     self.known.insert(name, ());
                     self.notice(&error.to_string());
                     continue;
                 }
             };
-            self.known.insert(name, ());
+            self.known.insert(name.clone(), ());
             let facts = procfs::facts(&reader);
             let common = Common {
                 folder: &self.folder,
@@ -306,8 +320,11 @@ impl Session {
                         process.set_recording(false);
                     }
                     self.processes.push(process);
-                    // Recovery goes by the manifest.
                     self.wrote_manifest = None;
+                }
+                Err(error) if is_passing(&error) => {
+                    self.known.remove(&name);
+                    self.notice(&short_of(&error));
                 }
                 Err(error) => self.notice(&format!("a process is not recorded: cannot write its trace: {error}")),
             }
@@ -381,11 +398,9 @@ impl Session {
         self.manifest.write(&self.folder)
     }
 
-    /// Reads what is left, writes the last manifest and removes the rings. `exit` is how the job ended.
-    ///
-    /// # Errors
-    /// The manifest cannot be written.
-    pub fn finish(mut self, exit: Option<i32>) -> io::Result<Manifest> {
+    /// Reads what is left, writes the last manifest and removes the rings. `exit` is how the job ended. Gives the manifest,
+    /// with a notice where it could not be written.
+    pub fn finish(mut self, exit: Option<i32>) -> Manifest {
         self.look_for_processes();
         for process in self.processes.iter_mut().filter(|process| !process.is_done) {
             process.drain(&mut self.disk_bytes_left);
@@ -409,9 +424,21 @@ impl Session {
         self.manifest.exit = exit;
         let now = ClockKind::Monotonic.anchor().monotonic_ns.wrapping_sub(self.start.monotonic_ns);
         self.manifest.end_unix_ns = Some(self.start.realtime_ns.wrapping_add(now) as i64);
-        self.write_manifest()?;
-        // Rings are in memory that others need. Nothing else was ever put there.
+        // Rings are in memory that others need. Nothing else was ever put there. They go before the manifest says that all
+        // is done: a recorder that is killed in between must leave something that the next opening takes up.
         let _ = std::fs::remove_dir_all(&self.rings);
-        Ok(self.manifest)
+        if let Err(error) = self.write_manifest() {
+            self.notice(&format!("the last {} could not be written: {error}", manifest::FILE_NAME));
+        }
+        self.manifest
     }
+}
+
+/// Errors of a recorder that has too little of something now, and may have more in a moment.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
+fn short_of(error: &io::Error) -> String {
+    format!("the recorder could not look at some processes at once; their events may be missing: {error}")
 }

@@ -15,6 +15,7 @@
 // Shared memory with another process, fork handlers and thread-exit hooks cannot be had without it.
 #![allow(unsafe_code)]
 
+pub mod alone;
 pub mod clock;
 pub mod device;
 pub mod facts;

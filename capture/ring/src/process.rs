@@ -1,7 +1,7 @@
 //! What the writing side knows of its process: the segment, its rings and names, made on the first event and anew after
 //! a fork. The threads' side is [`crate::writer`].
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::ptr::{NonNull, null_mut};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::clock::ClockKind;
 use crate::layout::*;
 use crate::names::{self, Names};
-use crate::{sys, writer};
+use crate::{alone, sys, writer};
 
 /// Variable that names the folder of the segments.
 pub const RINGS_VARIABLE: &str = "GAPLESS_RINGS";
@@ -82,7 +82,8 @@ fn pause(tries: u32) {
 #[inline(never)]
 fn make_process() -> Option<&'static Process> {
     // Before anything else: a child that is forked while its parent is at it must know that it is one.
-    if std::env::var_os(RINGS_VARIABLE).is_some() && !HOOKED.swap(true, Ordering::Relaxed) {
+    let is_wanted = [RINGS_VARIABLE, alone::RECORDING_VARIABLE].iter().any(|name| std::env::var_os(name).is_some());
+    if is_wanted && !HOOKED.swap(true, Ordering::Relaxed) {
         writer::install_hooks();
     }
     if STATE.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
@@ -116,6 +117,15 @@ pub(crate) fn store_anchor(target: &[AtomicU64; 4], clock: ClockKind) {
     }
 }
 
+/// A forked child is recorded where its parent is, even if the parent has cleared its environment.
+fn parents_folder() -> Option<std::ffi::OsString> {
+    // SAFETY: what this points to is never freed; before the first fork it is null.
+    let parent = unsafe { PROCESS.load(Ordering::Acquire).as_ref() }?;
+    let path = parent.path.to_bytes();
+    let end = path.iter().rposition(|&byte| byte == b'/')?;
+    path.get(..end).map(|folder| std::ffi::OsString::from_vec(folder.to_vec()))
+}
+
 /// Start time of this process in clock ticks since boot: field 22 of `/proc/self/stat`.
 fn start_time() -> u64 {
     let Ok(text) = std::fs::read("/proc/self/stat") else { return 0 };
@@ -128,7 +138,8 @@ fn start_time() -> u64 {
 
 impl Process {
     fn make() -> Option<Process> {
-        let folder = std::env::var_os(RINGS_VARIABLE).filter(|folder| !folder.is_empty())?;
+        let folder = std::env::var_os(RINGS_VARIABLE).filter(|folder| !folder.is_empty());
+        let folder = folder.or_else(parents_folder).or_else(alone::rings_folder)?;
         let budget_bytes = std::env::var(BUDGET_VARIABLE)
             .ok()
             .and_then(|text| text.parse::<u64>().ok())
@@ -212,6 +223,18 @@ impl Process {
                 }
                 locked => return locked,
             }
+        }
+    }
+
+    /// Path of the segment.
+    pub(crate) fn path(&self) -> &CStr {
+        &self.path
+    }
+
+    /// Lets another thread take a ring whose slots are all written out.
+    pub(crate) fn give_back_ring(&self, entry: &Entry) {
+        if let Some(_locked) = self.lock() {
+            entry.state.store(RING_FREE, Ordering::Release);
         }
     }
 
@@ -315,7 +338,9 @@ fn initial_control() -> u32 {
     if std::env::var_os("GAPLESS_START").is_some_and(|value| value == "off") {
         control = 0;
     }
-    if std::env::var_os("GAPLESS_RING_POLICY").is_some_and(|value| value == "overwrite") {
+    // Where there is no recorder, nobody could ask for what a ring holds.
+    let may_overwrite = !alone::is_alone();
+    if may_overwrite && std::env::var_os("GAPLESS_RING_POLICY").is_some_and(|value| value == "overwrite") {
         control |= CONTROL_OVERWRITE;
     }
     control

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Anchor, ClockKind};
 use crate::layout::*;
-use crate::sys;
+use crate::{alone, sys};
 
 /// One thread of a process: a thread id that is used again by a later thread is another instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -167,6 +167,21 @@ pub struct SegmentReader {
 
 // SAFETY: the mappings are shared memory that any thread may read.
 unsafe impl Send for Ring {}
+
+/// Slots of a spill file that are handed over at once.
+const SPILLED_SLOTS: usize = 1 << 15;
+
+/// The next slot of a file; `None` where there is no whole one.
+fn read_slot(file: &mut impl io::Read) -> io::Result<Option<Record>> {
+    let mut slot = Record::default();
+    // SAFETY: the record is plain numbers, of which any bytes are valid, and is written to by nobody else.
+    let bytes = unsafe { std::slice::from_raw_parts_mut((&raw mut slot).cast::<u8>(), size_of::<Record>()) };
+    match file.read_exact(bytes) {
+        Ok(()) => Ok(Some(slot)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 impl SegmentReader {
     /// Opens a segment.
@@ -394,6 +409,61 @@ impl SegmentReader {
     /// Goes on where another reader was when it said these [`positions`](Self::positions).
     pub fn resume(&mut self, positions: &[(u64, u64)]) {
         self.resume_at = positions.iter().copied().collect();
+    }
+
+    /// Hands over what threads wrote out by themselves ([`crate::alone`]), ring by ring in the order in which they were
+    /// opened; [`drain`](Self::drain) gives what came after. To be called once, when the process has ended.
+    ///
+    /// # Errors
+    /// A file cannot be read. What is no spill file is passed over.
+    pub fn spilled(&self, sink: &mut dyn FnMut(Batch<'_>)) -> io::Result<()> {
+        use std::io::Read as _;
+        let used = (self.header().rings.load(Ordering::Acquire) as usize).min(MAX_RINGS);
+        for path in alone::spill_files(&self.path)? {
+            let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+            let mut file =
+                io::BufReader::with_capacity(1 << 20, std::fs::File::from(sys::open(&path, libc::O_RDONLY)?));
+            let mut header = [0; alone::SPILL_HEADER_BYTES];
+            if file.read_exact(&mut header).is_err() {
+                continue;
+            }
+            let Some(header) = alone::SpillHeader::from_bytes(&header) else { continue };
+            // Of a write that was cut off nothing counts beyond the ring's tail; a ring that was given back is written whole.
+            let index = (0..used).find(|&index| {
+                let entry = self.entry(index);
+                entry.serial.load(Ordering::Relaxed) == header.serial
+                    && entry.state.load(Ordering::Acquire) != RING_FREE
+            });
+            let mut left = match index {
+                Some(index) => {
+                    self.map_ring(index, header.serial).map_or(0, |ring| ring.header().tail.load(Ordering::Acquire))
+                }
+                None => u64::MAX,
+            };
+            let thread = ThreadInstance { serial: header.thread_serial, tid: header.tid };
+            let end = header.name.iter().position(|&byte| byte == 0).unwrap_or(header.name.len());
+            let name = String::from_utf8_lossy(header.name.get(..end).unwrap_or_default()).into_owned();
+            let mut slots = Vec::new();
+            loop {
+                let mut extra = 0;
+                // A record and its extra slots are handed over together.
+                while left > 0 && (slots.len() < SPILLED_SLOTS || extra > 0) {
+                    let Some(slot) = read_slot(&mut file)? else {
+                        left = 0;
+                        break;
+                    };
+                    left -= 1;
+                    extra = if extra > 0 { extra - 1 } else { usize::from(slot.extra) };
+                    slots.push(slot);
+                }
+                if slots.is_empty() {
+                    break;
+                }
+                sink(Batch { thread, name: &name, slots: &slots, lost: 0 });
+                slots.clear();
+            }
+        }
+        Ok(())
     }
 
     fn map_ring(&self, index: usize, serial: u64) -> Option<Ring> {

@@ -40,13 +40,25 @@ pub fn file_len(fd: &OwnedFd) -> io::Result<u64> {
 }
 
 /// A file beyond the process's limit of file sizes would not be an error but a signal that kills the job.
-fn check_size_limit(len: u64) -> io::Result<()> {
+pub fn check_size_limit(len: u64) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is writable.
     if unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0 && len > limit.rlim_cur {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));
     }
     Ok(())
+}
+
+/// Bytes that are free for this user where the file lies.
+pub fn free_bytes(fd: &OwnedFd) -> io::Result<u64> {
+    // SAFETY: a zeroed `statvfs` is plain numbers, and writable; the descriptor is open.
+    unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        if libc::fstatvfs(fd.as_raw_fd(), &mut stat) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
 }
 
 /// Sets the length of a file.

@@ -11,6 +11,7 @@ use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
+use crate::alone;
 use crate::clock::ClockKind;
 use crate::facts::Facts;
 use crate::layout::*;
@@ -25,6 +26,10 @@ const FIRST_SLOTS_OF_MANY: u64 = 256;
 const MANY_RINGS: u32 = 256;
 /// Slots of a thread's ring where it overwrites: it never grows, it holds what a dump will show.
 const FIRST_SLOTS_OVERWRITING: u64 = 1 << 15;
+/// Slots of a thread's ring where its own thread writes it out: it never grows either, and the thread stops for as long as
+/// the write takes.
+const FIRST_SLOTS_ALONE: u64 = 1 << 13;
+const MANY_RINGS_ALONE: u32 = 64;
 /// A full ring is followed by one this much larger, up to [`MAX_SLOTS`].
 const GROWTH: u64 = 4;
 const MAX_SLOTS: u64 = 1 << 19;
@@ -249,7 +254,15 @@ unsafe extern "C" fn thread_ends(value: *mut libc::c_void) {
     THREAD.set(null_mut());
     // SAFETY: the value was set by `first_event` of this thread, which now ends.
     unsafe {
+        // Without a recorder nobody else frees the ring, and jobs may start any number of threads. Losses are counted in
+        // the ring, so one that has any stays.
+        let is_written =
+            alone::is_alone() && (*(*thread).ring).dropped.load(Ordering::Relaxed) == 0 && (*thread).spill();
+        let (process, entry) = (&*(*thread).process, &*(*thread).entry);
         (*thread).close();
+        if is_written {
+            process.give_back_ring(entry);
+        }
         if let Some(memory) = NonNull::new(thread.cast::<u8>()) {
             sys::unmap(memory, size_of::<Thread>());
         }
@@ -260,13 +273,14 @@ impl Thread {
     fn make(process: &'static Process) -> Option<NonNull<Thread>> {
         // SAFETY: as in `is_active`.
         let header = unsafe { process.header.as_ref() };
-        let many = header.rings.load(Ordering::Relaxed) >= MANY_RINGS;
+        let rings = header.rings.load(Ordering::Relaxed);
         let overwriting = header.control.load(Ordering::Relaxed) & CONTROL_OVERWRITE != 0;
-        let slots = match (many, overwriting) {
-            (true, _) => FIRST_SLOTS_OF_MANY,
-            (false, true) => FIRST_SLOTS_OVERWRITING,
-            (false, false) => FIRST_SLOTS,
+        let (first, many) = match (alone::is_alone(), overwriting) {
+            (true, _) => (FIRST_SLOTS_ALONE, MANY_RINGS_ALONE),
+            (false, true) => (FIRST_SLOTS_OVERWRITING, MANY_RINGS),
+            (false, false) => (FIRST_SLOTS, MANY_RINGS),
         };
+        let slots = if rings >= many { FIRST_SLOTS_OF_MANY } else { first };
         let (entry, base, mapped) =
             process.take_ring(slots, 0).or_else(|| process.take_ring(FIRST_SLOTS_OF_MANY, 0))?;
         let memory: NonNull<Thread> = sys::map_private(size_of::<Thread>()).ok()?.cast();
@@ -563,6 +577,9 @@ impl Thread {
             self.tail = self.tail.max(tail.min(self.head)).max((self.head + room).saturating_sub(self.capacity));
             return true;
         }
+        if alone::is_alone() {
+            return self.spill() && self.head + slots <= self.tail + self.capacity;
+        }
         // A job can only harm itself by writing nonsense here, but not make us run past the ring.
         self.tail = tail.min(self.head);
         if self.head + slots <= self.tail + self.capacity {
@@ -574,6 +591,51 @@ impl Thread {
             return self.head + slots <= self.tail + self.capacity;
         }
         self.grow(slots)
+    }
+
+    /// Writes the ring out, where there is no recorder to do so, and gives its room back. Whether that was done.
+    fn spill(&mut self) -> bool {
+        // Finding out that there is no room on the disk takes system calls.
+        if self.refused > 0 {
+            self.refused -= 1;
+            return false;
+        }
+        let mask = self.capacity - 1;
+        let (from, until) = ((self.tail & mask) as usize, (self.head & mask) as usize);
+        let (first, second) = match (self.head - self.tail, from < until) {
+            (0, _) => return true,
+            (_, true) => (from..until, 0..0),
+            (_, false) => (from..self.capacity as usize, 0..until),
+        };
+        // SAFETY: entry and process are mapped or never freed; the slots lie in the ring, were written by this thread, and
+        // any bytes may be read.
+        let written = unsafe {
+            let bytes = |slots: std::ops::Range<usize>| {
+                std::slice::from_raw_parts(self.slots.add(slots.start).cast::<u8>(), slots.len() * size_of::<Record>())
+            };
+            let (entry, process) = (&*self.entry, &*self.process);
+            let mut name = [0u8; 16];
+            for (place, half) in name.chunks_exact_mut(8).zip(&entry.name) {
+                place.copy_from_slice(&half.load(Ordering::Relaxed).to_le_bytes());
+            }
+            let header = alone::SpillHeader {
+                serial: entry.serial.load(Ordering::Relaxed),
+                thread_serial: self.thread_serial,
+                tid: entry.tid.load(Ordering::Relaxed),
+                name,
+            };
+            // Who reads this after the job has ended has no clock of its own to go by.
+            store_anchor(&process.header.as_ref().last_anchor, self.clock);
+            alone::spill(process.path(), header, self.tail, [bytes(first), bytes(second)])
+        };
+        if written.is_err() {
+            self.refused = REFUSED;
+            return false;
+        }
+        self.tail = self.head;
+        // SAFETY: the ring stays mapped while this writer lives.
+        unsafe { (*self.ring).tail.store(self.tail, Ordering::Release) };
+        true
     }
 
     /// Goes on in a larger ring. The old one is closed and read to its end before the new one.

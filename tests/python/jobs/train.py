@@ -57,6 +57,8 @@ def options():
     parser.add_argument("--workers", type=int, default=2, help="processes that load data; 0 loads in the job itself")
     parser.add_argument("--accumulate", type=int, default=1, help="batches per optimizer step")
     parser.add_argument("--model", choices=("transformer", "mlp"), default="transformer")
+    parser.add_argument("--width", type=int, default=32, help="width of the model")
+    parser.add_argument("--depth", type=int, default=2, help="layers of the transformer")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that each sample takes to load")
     parser.add_argument("--slow-every", type=int, default=0, help="each N-th sample takes --slow seconds more")
     parser.add_argument("--slow", type=float, default=0.05)
@@ -64,9 +66,9 @@ def options():
     return parser
 
 
-def make_model(name):
+def make_model(name, width=32, depth=2):
     torch.manual_seed(0)
-    return Transformer() if name == "transformer" else Mlp()
+    return Transformer(width, depth) if name == "transformer" else Mlp(width)
 
 
 def loader(args, sampler=None):
@@ -85,7 +87,7 @@ def checksum(model):
 def main():
     args = options().parse_args()
     torch.set_num_threads(1)
-    model = make_model(args.model)
+    model = make_model(args.model, args.width, args.depth)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     loss_of = nn.CrossEntropyLoss()
     times, begun = [], time.perf_counter()

@@ -27,5 +27,5 @@ pub use annotation::{Annotation, Key, Value};
 pub use device::DeviceCounts;
 pub use process::{ProcessEncoder, ProcessHeader, Strings, write_header};
 pub use samples::{FrameKey, SampleEncoder};
-pub use state::{ENDED, HELD, LANE, OPEN, OpenRun, Resumed, SCHEMA, STATE_FIELD};
+pub use state::{ENDED, HELD, LANE, LATEST, OPEN, OpenRun, Resumed, SCHEMA, STATE_FIELD};
 pub use thread::ThreadCounts;

@@ -212,6 +212,9 @@ impl ProcessEncoder {
                 if let Some((_, runs)) = self.resumed.open.iter().find(|(track, _)| *track == uuid) {
                     thread.restore(runs);
                 }
+                if let Some(&latest_ns) = self.resumed.latest.get(&uuid) {
+                    thread.continue_after(latest_ns);
+                }
                 thread
             }
         };
@@ -306,18 +309,20 @@ impl ProcessEncoder {
         self.device.counts()
     }
 
-    /// Says how far the rings are read, for each ring its serial and position, and what is open or held back there.
+    /// Says how far the rings are read, for each ring its serial and position, and what is open or held back there. Each
+    /// write ends with this: what a file holds behind the last one is a write that was not completed.
     pub fn positions(&mut self, positions: &[(u64, u64)], out: &mut Writer) {
         out.message(trace::PACKET, |out| {
             out.uint(packet::SEQUENCE_ID, HEADER_SEQUENCE);
-            for &(serial, position) in positions {
+            // No ring has the serial 0: it stands for itself where there is no ring any more.
+            for &(serial, position) in [(0, 0)].iter().chain(positions) {
                 out.message(STATE_FIELD, |out| {
                     out.uint(1, serial);
                     out.uint(2, position);
                 });
             }
             for instance in &self.order {
-                if let Some(thread) = self.threads.get(instance) {
+                if let Some(thread) = self.threads.get_mut(instance) {
                     thread.write_state(out);
                 }
             }

@@ -1,6 +1,8 @@
 //! What a recording that is taken up again must know beyond the packets of its events. Written in fields that other
 //! readers skip, beside how far the rings were read.
 
+use std::collections::BTreeMap;
+
 use gapless_ring::layout::Record;
 use gapless_ring::reader::extra_bytes;
 use perfetto_proto::wire::Writer;
@@ -22,6 +24,10 @@ pub const HELD: u32 = 6;
 /// In [`STATE_FIELD`]: what describes payloads, said once.
 pub const SCHEMA: u32 = 7;
 
+/// In [`STATE_FIELD`]: the latest time of a thread. Another recorder converts ticks a few nanoseconds differently, and the
+/// end of a range must not lie before its begin.
+pub const LATEST: u32 = 8;
+
 /// Writes one of the fields of [`STATE_FIELD`].
 pub(super) fn write(field: u32, out: &mut Writer, fill: impl FnOnce(&mut Writer)) {
     out.message(STATE_FIELD, |out| out.message(field, fill));
@@ -40,6 +46,8 @@ pub struct Resumed {
     pub ended: Vec<(u64, i64)>,
     /// Slots whose event is not written: serial and id of the thread, bytes.
     pub held: Vec<(u64, u32, Vec<u8>)>,
+    /// The latest time in ns of each thread, by its track.
+    pub latest: BTreeMap<u64, i64>,
     /// What describes payloads: domain, key, text.
     pub schemas: Vec<(u32, String, Vec<u8>)>,
 }
@@ -120,6 +128,14 @@ pub(super) fn write_lanes(lanes: &mut Lanes, out: &mut Writer) {
             out.uint(3, taken.lane as u64);
         });
     }
+}
+
+/// Writes the latest time of the thread with this track.
+pub(super) fn write_latest(track: u64, time_ns: i64, out: &mut Writer) {
+    write(LATEST, out, |out| {
+        out.uint(1, track);
+        out.int(2, time_ns);
+    });
 }
 
 /// Writes slots whose event is not written yet.

@@ -79,6 +79,8 @@ pub(super) struct ThreadEncoder {
     name: String,
     /// The latest time of any record.
     last_ns: i64,
+    /// What of it recovery knows.
+    told_last_ns: i64,
     open: OpenRanges,
     pending: Option<Event>,
     /// The slots that `pending` was made of.
@@ -110,6 +112,7 @@ impl ThreadEncoder {
             instance,
             name: name.to_owned(),
             last_ns: 0,
+            told_last_ns: 0,
             open: OpenRanges::default(),
             pending: None,
             held: Vec::new(),
@@ -146,8 +149,17 @@ impl ThreadEncoder {
         state::restore(runs, &mut self.open);
     }
 
+    /// Goes on after this time, the latest that is in the file.
+    pub fn continue_after(&mut self, latest_ns: i64) {
+        self.last_ns = latest_ns;
+    }
+
     /// Writes what recovery needs beyond the packets.
-    pub fn write_state(&self, out: &mut Writer) {
+    pub fn write_state(&mut self, out: &mut Writer) {
+        if self.told_last_ns != self.last_ns {
+            self.told_last_ns = self.last_ns;
+            state::write_latest(self.uuid, self.last_ns, out);
+        }
         state::write_open(self.uuid, &self.open, out);
         state::write_held(self.instance.serial, self.instance.tid, &self.held, out);
     }

@@ -1,8 +1,10 @@
 //! Files that are cut, taken up again, or begin in the middle.
 
+use gapless_record::clock_map::ClockMap;
 use gapless_record::encode::ProcessEncoder;
 use gapless_record::recover::scan;
 use gapless_ring::layout::{ABOUT_OPEN_RANGE, AttrType, Class, Kind, Record};
+use gapless_ring::{Anchor, ClockKind};
 use perfetto_proto::wire::Writer;
 
 use super::support::*;
@@ -107,6 +109,59 @@ fn a_recorder_that_is_killed_anywhere_loses_nothing() {
         };
         assert_eq!(values(&trace), values(&expected));
     }
+}
+
+#[test]
+fn a_write_that_was_not_completed_is_made_again() {
+    let mut job = Job::new();
+    let records = busy(&mut job);
+    for (index, (thread, slots)) in records.iter().enumerate() {
+        job.encode(*thread, slots);
+        job.encoder.positions(&[(1, index as u64 + 1)], &mut job.out);
+    }
+    let bytes = job.out.as_bytes().to_vec();
+    let expected = job.trace();
+    for cut in 0..bytes.len() {
+        let written = scan(&bytes[..cut]);
+        assert!(written.whole as usize <= cut);
+        let done = written.positions.iter().find(|(serial, _)| *serial == 1).map_or(0, |&(_, done)| done);
+        let mut job = Job::new();
+        let records = busy(&mut job);
+        let kept = &bytes[..written.whole as usize];
+        if done > 0 {
+            job.out.clear();
+            job.encoder = ProcessEncoder::new(PID, START_TIME, written.last_sequence + 1);
+            job.encoder.resume(written.state);
+        } else {
+            assert!(kept.is_empty(), "what does not say how far it is, is not kept: cut at {cut}");
+        }
+        for (thread, slots) in records.get(done as usize..).unwrap_or_default() {
+            job.encode(*thread, slots);
+        }
+        job.finish();
+        let trace = read(&[kept, job.out.as_bytes()].concat());
+        assert_clean(&trace);
+        assert_eq!(told(&trace), told(&expected), "cut at {cut}");
+    }
+}
+
+/// The clock of a recorder that goes on is not quite that of the one before.
+#[test]
+fn times_do_not_run_back_where_a_recording_is_taken_up() {
+    let mut job = Job::new();
+    let (x, y) = (job.id("x"), job.id("y"));
+    job.encode(0, &[push(1_000, 0, x), push(2_000, 0, y), pop(3_000, 0), push(3_000, 0, y)]);
+    // What is held back is written by whoever goes on.
+    job.encoder.positions(&[(1, 4)], &mut job.out);
+    let written = scan(job.out.as_bytes());
+    job.encoder = ProcessEncoder::new(PID, START_TIME, written.last_sequence + 1);
+    job.encoder.resume(written.state);
+    let first = Anchor { ticks: 0, monotonic_ns: 0, realtime_ns: EPOCH_NS as u64 - 50, boottime_ns: 0 };
+    job.clock = ClockMap::new(ClockKind::Monotonic, first, first);
+    job.encode(0, &[pop(3_010, 0), pop(3_500, 0)]);
+    let trace = job.trace();
+    assert_clean(&trace);
+    assert_eq!(lines(&trace), ["worker: x 1000..3450", "worker: y 2000..3000", "worker: y 3000..3000"]);
 }
 
 #[test]

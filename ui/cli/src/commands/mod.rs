@@ -53,19 +53,20 @@ pub fn expand(paths: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     gapless_formats::expand(paths).map_err(|error| BadInput::from(error).into())
 }
 
-/// Adds to a recording what its recorder had not written when it was killed.
+/// Adds to a recording what its recorder had not written when it was killed, or makes one of what a job recorded itself.
 #[cfg(target_os = "linux")]
 fn finish_recording(folder: &Path) -> anyhow::Result<()> {
     use gapless_record::recover;
 
     use crate::output::styles;
 
-    if recover::state(folder) != Some(recover::State::Abandoned) {
+    let Some(state @ (recover::State::Abandoned | recover::State::ByItself)) = recover::state(folder) else {
         return Ok(());
-    }
+    };
     // A folder that cannot be written to can still be shown as it is.
     let (warn, mut stderr) = (styles::WARN, anstream::stderr().lock());
     let _ = match recover::recover(folder) {
+        Ok(_) if state == recover::State::ByItself => Ok(()),
         Ok(events) => writeln!(
             stderr,
             "{warn}note:{warn:#} the recorder of {} was killed; {} events that it had not written were added",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gapless_record::attach::Control;
 use gapless_record::folder::default_name;
-use gapless_record::launch::{Attachment, exit_like, find_inject};
+use gapless_record::launch::{Attachment, exit_like, find_inject, run_unrecorded};
 #[cfg(feature = "sampling")]
 use gapless_record::sampling::{Sampling, SamplingOptions};
 use gapless_record::trigger::StepWindow;
@@ -24,7 +24,7 @@ use crate::text::clean;
 /// Runs the job; ends this process as the job ended.
 pub fn run(args: &RecordArgs) -> anyhow::Result<()> {
     let options = launch_options(args)?;
-    let outcome = gapless_record::record(&options, |session, variables| {
+    let recorded = gapless_record::record(&options, |session, variables| {
         let control = Control::start(session, &args.command, !args.no_detail, args.detail_steps, variables);
         #[cfg_attr(not(feature = "sampling"), expect(unused_mut, reason = "sampling adds to it"))]
         let mut attachments: Vec<Box<dyn Attachment>> = vec![Box::new(control)];
@@ -34,8 +34,16 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<()> {
             attachments.push(Box::new(Sampling::new(session, sampling)));
         }
         attachments
-    })
-    .map_err(refused)?;
+    });
+    let outcome = match recorded {
+        // A disk that is full now is no reason not to train.
+        Err(error @ RecordError::NotWritable { .. }) => {
+            let warn = styles::WARN;
+            let _ = writeln!(anstream::stderr(), "{warn}note:{warn:#} the job runs and is not recorded: {error}");
+            return Err(refused(run_unrecorded(&args.command)));
+        }
+        recorded => recorded.map_err(refused)?,
+    };
     if !args.quiet {
         summary(&outcome.manifest, &outcome.folder);
     }
@@ -144,7 +152,7 @@ fn summary(manifest: &Manifest, folder: &Path) {
     if manifest.stacks + manifest.switches > 0 {
         let (stacks, switches) = (thousands(manifest.stacks), thousands(manifest.switches));
         let _ = writeln!(stderr, "  from outside: {stacks} stacks, {switches} switches between threads");
-    } else if processes == 0 {
+    } else if processes == 0 && manifest.notices.is_empty() {
         let _ = writeln!(
             stderr,
             "{warn}note:{warn:#} nothing in the job called NVTX, ITT, MPI, NCCL's plugin or the Python hook; `gapless doctor -- COMMAND` says why"
