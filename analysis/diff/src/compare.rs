@@ -11,8 +11,9 @@ use crate::cause::Cause;
 use crate::groups::{Finder, Group, Sample};
 use crate::label::Names;
 use crate::noise::{Verdict, judge, shift, typical, typical_ns};
-use crate::side::{Recording, Side, hash, shapes};
+use crate::side::{Recording, Side, alike, hash, shapes};
 use crate::split::{rounded, split};
+use crate::waits::shared;
 
 /// What matters to a comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,9 +78,13 @@ pub struct Evidence {
     /// The event in the base; `None` if only the new recording has it.
     #[serde(serialize_with = "maybe_event")]
     pub base_event: Option<EventId>,
+    /// The name of that event; empty without one.
+    pub base_name: String,
     /// The event in the new recording; `None` if only the base has it.
     #[serde(serialize_with = "maybe_event")]
     pub new_event: Option<EventId>,
+    /// The name of that event; empty without one.
+    pub new_name: String,
     /// Its time in the base, in ns.
     pub base_ns: i64,
     /// Its time in the new recording, in ns.
@@ -218,13 +223,23 @@ const OTHERS: &str = "others";
 
 /// Compares two recordings.
 #[must_use]
-pub fn diff(base: &Recording<'_>, new: &Recording<'_>, options: &DiffOptions) -> Diff {
+pub fn diff<'t>(base: &Recording<'t>, new: &Recording<'t>, options: &DiffOptions) -> Diff {
+    let (base_alike, new_alike) = alike(base, new);
+    let (base, new) = (base_alike.as_ref().unwrap_or(base), new_alike.as_ref().unwrap_or(new));
     let (base_lengths, new_lengths) = (base.step_lengths(), new.step_lengths());
     let (of_base, of_new) = (typical(&base_lengths), typical(&new_lengths));
     let count = |recording: &Recording<'_>| recording.trace.launches().len();
     let with_shapes = count(base).max(count(new)) <= MOST_SHAPES;
-    let (base_side, new_side) = rayon::join(|| Side::new(base, with_shapes), || Side::new(new, with_shapes));
-    let aligned = align::Alignment::new(&base_side, &new_side, (&base_lengths, &new_lengths));
+    let sides = |base, new| rayon::join(|| Side::new(base, with_shapes), || Side::new(new, with_shapes));
+    let lengths = (base_lengths.as_slice(), new_lengths.as_slice());
+    let (base_more, new_more) = {
+        let (base_side, new_side) = sides(base, new);
+        let aligned = align::Alignment::new(&base_side, &new_side, lengths);
+        shared((base, &base_side), (new, &new_side), &aligned)
+    };
+    let (base, new) = (base_more.as_ref().unwrap_or(base), new_more.as_ref().unwrap_or(new));
+    let (base_side, new_side) = sides(base, new);
+    let aligned = align::Alignment::new(&base_side, &new_side, lengths);
     let mut finder = Finder::new(&base_side, &new_side, &aligned, [&of_base, &of_new]);
     finder.find();
     let coverage = finder.coverage;
@@ -418,7 +433,9 @@ impl Maker<'_> {
         let changed = base_shapes != new_shapes;
         Evidence {
             base_event: sample.base,
+            base_name: sample.base.map_or_else(String::new, |event| base.name(event).to_owned()),
             new_event: sample.new,
+            new_name: sample.new.map_or_else(String::new, |event| new.name(event).to_owned()),
             base_ns: sample.base_ns,
             new_ns: sample.new_ns,
             base_shapes: base_shapes.filter(|_| changed),

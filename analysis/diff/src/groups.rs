@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::align::Alignment;
 use crate::cause::Cause;
 use crate::host::{Host, has_frames};
-use crate::label::{Names, call_family, class, short_kernel, without_numbers};
+use crate::label::{Names, class, short_kernel, without_numbers};
 use crate::side::{NONE, Side};
 
 /// A change of one column of a graph's scenario.
@@ -206,7 +206,9 @@ impl<'a, 'r> Finder<'a, 'r> {
         if let Some(sum) = group.sums[which as usize].get_mut(step) {
             *sum = sum.saturating_add(ns);
         }
-        group.counts[which as usize] += 1;
+        // Calls of new and gone work are counted by what they launch.
+        let is_piece = !group.cause.is_structural() || node.kind.is_device_start() || node.kind == NodeKind::Call;
+        group.counts[which as usize] += u64::from(is_piece);
         if let Some(rank) = rank {
             let own = &mut group.by_rank.entry(rank).or_default()[which as usize];
             *own = own.saturating_add(ns);
@@ -256,11 +258,14 @@ impl<'a, 'r> Finder<'a, 'r> {
         }
     }
 
-    /// Name of a pair of kernels; where the two sides run different ones, both.
+    /// Name of a pair of kernels. Where the two sides run different ones, the operator is what they have in common.
     fn pair_name(&mut self, base: &Node, new: &Node) -> String {
-        let name = self.work_name(Which::Base, base);
         let (kernel, other) = (self.event_name(Which::Base, base), self.event_name(Which::New, new));
-        if kernel == other { name } else { format!("{name} → {other}") }
+        match self.operator(Which::Base, base.id.0) {
+            _ if kernel == other => self.work_name(Which::Base, base),
+            Some(operator) => format!("{} · another kernel", self.names.text(operator)),
+            None => format!("{kernel} → {other}"),
+        }
     }
 
     /// Name of a collective with its elements, where the file says them.
@@ -430,7 +435,8 @@ impl<'a, 'r> Finder<'a, 'r> {
         }
         let unexplained = side.recording.graph.unexplained_ns(own.id).max(other_side.recording.graph.unexplained_ns(other.id));
         let key = if unexplained > 0 {
-            let name = without_numbers(&self.event_name(which, own));
+            let (base_side, base) = if which == Which::Base { (which, own) } else { (opposite, other) };
+            let name = without_numbers(&self.event_name(base_side, base));
             (Cause::Unexplained, nameless, self.names.of(&name))
         } else {
             let ready = |edge: &&Edge| side.recording.graph.source_time_ns(edge).saturating_add(edge.lag_ns);
@@ -509,13 +515,14 @@ impl<'a, 'r> Finder<'a, 'r> {
             return (cause, nameless, self.names.of(&name));
         }
         let cause = if which == Which::Base { Cause::GoneWork } else { Cause::NewWork };
-        let operator = self.operator(which, of.id.0);
-        let name = operator.unwrap_or_else(|| {
-            let name = self.event_name(which, &of);
-            let shown = if of.kind.is_device() { name } else { call_family(&name).to_owned() };
-            self.names.of(&shown)
-        });
-        (cause, nameless, name)
+        // A call is named by the first that it launched, so that both are one thing.
+        let works = side.works.get(&of.id.0);
+        let first = works.into_iter().flatten().map(|&work| side.node(work)).find(|work| work.kind.is_device_start());
+        let name = match first {
+            Some(work) => self.work_name(which, &work),
+            None => self.work_name(which, &of),
+        };
+        (cause, nameless, self.names.of(&name))
     }
 
     /// Members that the other side does not have are not waited for.

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use crate::label::{Names, stable, without_numbers};
 
 /// Time of a thread that no operator, range or frame names.
-pub(crate) const NAMELESS: &str = "between operators";
+pub(crate) const NAMELESS: &str = "outside operators";
 
 /// From each time on the name of what runs, and its event.
 type Profile = Vec<(i64, u32, Option<EventId>)>;

@@ -60,6 +60,11 @@ pub(crate) fn class(kernel: &str, operator: &str) -> &'static str {
 /// A kernel's function and what its template arguments add: `vectorized_elementwise_kernel<launch_clamp_scalar>`.
 pub(crate) fn short_kernel(name: &str) -> String {
     let name = name.strip_prefix("void ").unwrap_or(name);
+    if name.starts_with("Cijk_") {
+        // AMD's library puts all its parameters into the name; the size of the tile tells.
+        let tile = name.split('_').find(|part| part.starts_with("MT")).unwrap_or_default();
+        return format!("Cijk {tile}").trim_end().to_owned();
+    }
     if name.starts_with("Memcpy") || name.starts_with("Memset") || !name.contains(['<', '(']) {
         return name.to_owned();
     }
@@ -147,6 +152,7 @@ mod tests {
         assert_eq!(short_kernel("volta_sgemm_128x32_nt"), "volta_sgemm_128x32_nt");
         assert_eq!(short_kernel("Memcpy HtoD (Pinned -> Device)"), "Memcpy HtoD (Pinned -> Device)");
         assert_eq!(short_kernel("void f<int>(int)"), "f");
+        assert_eq!(short_kernel("Cijk_Alik_Bljk_BBS_BH_MT256x256x64_MI16x16x1_SN"), "Cijk MT256x256x64");
     }
 
     #[test]

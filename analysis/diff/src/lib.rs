@@ -24,6 +24,7 @@ mod lcs;
 mod noise;
 mod side;
 mod split;
+mod waits;
 
 pub use baseline::Baseline;
 pub use cause::Cause;

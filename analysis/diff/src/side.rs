@@ -35,6 +35,21 @@ impl<'t> Recording<'t> {
         Self { trace, clocks, collectives, graph }
     }
 
+    fn with_hand_offs(&self, percent: u32) -> Self {
+        let input = GraphInput { clocks: &self.clocks, collectives: &self.collectives };
+        let options = GraphOptions { hand_off_percent: percent, ..self.graph.options().clone() };
+        self.with_graph(Graph::new(self.trace, &input, &options))
+    }
+
+    /// The same with another graph of the same trace.
+    pub(crate) fn with_graph(&self, graph: Graph) -> Self {
+        Self { trace: self.trace, clocks: self.clocks.clone(), collectives: self.collectives.clone(), graph }
+    }
+
+    fn has_hand_offs(&self) -> bool {
+        self.graph.node_ids().any(|id| self.graph.node(id).kind == NodeKind::HandOff)
+    }
+
     /// Length of each step in ns, from the completion of the one before, or its own mark if that is later, to its own
     /// completion. A recording without steps is one step.
     #[must_use]
@@ -48,6 +63,28 @@ impl<'t> Recording<'t> {
         let names: Vec<_> = self.graph.steps().iter().map(|step| (step.name.clone(), step.number)).collect();
         if names.is_empty() { vec![("Whole recording".to_owned(), None)] } else { names }
     }
+}
+
+/// With the other recording as evidence fewer pauses need look like hand-offs.
+const LOOSE_PERCENT: u32 = 30;
+const NEVER: u32 = 101;
+
+/// What to compare instead of the two recordings where threads hand work over in the graph of only one of them: a thread
+/// that waits would else be compared with one that works. `None` leaves a side as it is.
+pub(crate) fn alike<'t>(
+    base: &Recording<'t>,
+    new: &Recording<'t>,
+) -> (Option<Recording<'t>>, Option<Recording<'t>>) {
+    let loose = |recording: &Recording<'t>| Some(recording.with_hand_offs(LOOSE_PERCENT)).filter(Recording::has_hand_offs);
+    let (one, other) = match (base.has_hand_offs(), new.has_hand_offs()) {
+        (true, false) => (None, loose(new)),
+        (false, true) => (loose(base), None),
+        _ => return (None, None),
+    };
+    if one.is_none() && other.is_none() {
+        return (Some(base.with_hand_offs(NEVER)), Some(new.with_hand_offs(NEVER)));
+    }
+    (one, other)
 }
 
 /// Length of each step in a replay, in ns.
