@@ -25,12 +25,10 @@ const MIN_PAUSE_NS: i64 = 50_000;
 const MAX_RETURN_NS: i64 = 200_000;
 /// Where most go on that soon, a slow one is a hand-off all the same.
 const SLOW_RETURN_NS: i64 = 1_000_000;
-/// This share of the pauses must look like hand-offs.
-const CONSISTENT_PERCENT: usize = 80;
 
-/// The hand-offs from `waiting` to `working`, if they are consistent. `marks`: points of the waiting thread that must
-/// not fall into a pause.
-fn between(waiting: &[(i64, i64)], working: &[(i64, i64)], marks: &[i64]) -> Vec<HandOff> {
+/// The hand-offs from `waiting` to `working`, if so many percent of the pauses look like it. `marks`: points of the
+/// waiting thread that must not fall into a pause.
+fn between(waiting: &[(i64, i64)], working: &[(i64, i64)], marks: &[i64], percent: u32) -> Vec<HandOff> {
     let mut found = Vec::new();
     let (mut candidates, mut prompt) = (0_usize, 0_usize);
     for pair in waiting.windows(2) {
@@ -51,12 +49,12 @@ fn between(waiting: &[(i64, i64)], working: &[(i64, i64)], marks: &[i64]) -> Vec
             found.push(HandOff { released, taken: first.0, done: last.1, resumed });
         }
     }
-    if prompt == 0 || prompt * 100 < candidates * CONSISTENT_PERCENT { Vec::new() } else { found }
+    if prompt == 0 || prompt * 100 < candidates * percent as usize { Vec::new() } else { found }
 }
 
 /// Finds the hand-offs between the threads of a rank and notes them as points. `linked`: pairs of threads with arrows
-/// from forward to backward.
-pub(crate) fn find(threads: &mut [Thread], linked: &[(usize, usize)]) -> Vec<HandOff> {
+/// from forward to backward; `percent`: this share of the pauses must look like hand-offs.
+pub(crate) fn find(threads: &mut [Thread], linked: &[(usize, usize)], percent: u32) -> Vec<HandOff> {
     let mut all: Vec<HandOff> = Vec::new();
     for working in 0..threads.len() {
         let mut best: (usize, Vec<HandOff>) = (0, Vec::new());
@@ -69,7 +67,7 @@ pub(crate) fn find(threads: &mut [Thread], linked: &[(usize, usize)]) -> Vec<Han
             let is_mark = |kind: &PointKind| matches!(kind, PointKind::StepBegin(_) | PointKind::StepEnd(_));
             let mut marks: Vec<i64> = from.points.iter().filter(|(_, kind)| is_mark(kind)).map(|(at, _)| *at).collect();
             marks.sort_unstable();
-            let found = between(&from.busy, &to.busy, &marks);
+            let found = between(&from.busy, &to.busy, &marks, percent);
             if found.len() > best.1.len() {
                 best = (waiting, found);
             }
@@ -106,15 +104,15 @@ mod tests {
     fn a_pause_with_the_work_inside_is_a_hand_off() {
         let waiting = [(0, 100 * US), (400 * US, 500 * US)];
         let working = [(130 * US, 200 * US), (210 * US, 380 * US)];
-        let found = between(&waiting, &working, &[]);
+        let found = between(&waiting, &working, &[], 80);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].released, found[0].taken), (100 * US, 130 * US));
         assert_eq!((found[0].done, found[0].resumed), (380 * US, 400 * US));
         // A mark in the pause: the thread did something.
-        assert!(between(&waiting, &working, &[300 * US]).is_empty());
+        assert!(between(&waiting, &working, &[300 * US], 80).is_empty());
         // The work begins before the pause: it is not what the pause is for.
-        assert!(between(&waiting, &[(90 * US, 380 * US)], &[]).is_empty());
+        assert!(between(&waiting, &[(90 * US, 380 * US)], &[], 80).is_empty());
         // It ends long before the thread goes on.
-        assert!(between(&[(0, 100 * US), (900 * US, 950 * US)], &working, &[]).is_empty());
+        assert!(between(&[(0, 100 * US), (900 * US, 950 * US)], &working, &[], 80).is_empty());
     }
 }

@@ -31,12 +31,14 @@ mod device;
 mod handoff;
 mod infer;
 mod kinds;
+mod more;
 mod rank;
 mod sync;
 
 pub use build::GraphInput;
 pub use constants::{ApiLatency, DeviceConstants, RankConstants};
 pub use kinds::{EdgeKind, Evidence, NodeKind};
+pub use more::FurtherEdge;
 
 use gapless_trace::{EventId, RankId, TrackId};
 use serde::Serialize;
@@ -67,11 +69,13 @@ pub struct GraphOptions {
     pub learn_from_odd_steps: bool,
     /// Edges between streams are inferred from times where the recording has no synchronisation rows.
     pub infer_waits: bool,
+    /// Two threads hand work over if this share of the pauses of one, in percent, looks like it. Above 100: never.
+    pub hand_off_percent: u32,
 }
 
 impl Default for GraphOptions {
     fn default() -> Self {
-        Self { device_limit_ns: 15_000, host_limit_ns: 5_000, learn_from_odd_steps: false, infer_waits: true }
+        Self { device_limit_ns: 15_000, host_limit_ns: 5_000, learn_from_odd_steps: false, infer_waits: true, hand_off_percent: 80 }
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn build(shared: &Shared<'_>, rank: RankId, steps: &[StepMark]) -> Ra
     this.mark_steps(steps);
     this.mark_collectives(rank);
     let linked = this.linked_threads(rank);
-    this.hand_offs = handoff::find(&mut this.threads, &linked);
+    this.hand_offs = handoff::find(&mut this.threads, &linked, shared.options.hand_off_percent);
     this.build_threads();
     this.build_streams();
     this.block_calls();

@@ -93,6 +93,35 @@ pub struct SlowRank {
     pub device: bool,
 }
 
+/// A difference to the usual job: what a comparison of two recordings must find.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// Kernels whose names contain this take so many times as long.
+    KernelTime {
+        /// Part of their names.
+        name: &'static str,
+        /// Times as long.
+        factor: f64,
+    },
+    /// The host takes so many ns longer in each operator of this name.
+    HostTime {
+        /// Its name.
+        operator: &'static str,
+        /// How much longer, in ns.
+        extra_ns: i64,
+    },
+    /// Each activation of the forward pass is followed by one more operator, `aten::gelu`, of so many ns.
+    MoreOperators {
+        /// Duration of its kernel, in ns.
+        kernel_ns: i64,
+    },
+    /// Collectives take so many times as long once all have arrived.
+    TransferTime {
+        /// Times as long.
+        factor: f64,
+    },
+}
+
 /// What to generate. Equal configurations give equal bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -112,6 +141,8 @@ pub struct Config {
     pub seed: u64,
     /// Durations vary by up to this share, 0 to 1.
     pub jitter: f64,
+    /// Differences to the usual job.
+    pub changes: Vec<Change>,
     /// One slow rank, if wanted.
     pub slow: Option<SlowRank>,
     /// Error of each rank's clock in ns; ranks beyond the end have none. Rounded to the grain of the era.
@@ -149,6 +180,7 @@ impl Config {
             data_wait_ns: 450_000,
             seed: 1,
             jitter: 0.05,
+            changes: Vec::new(),
             slow: None,
             clock_offsets_ns: Vec::new(),
             graphs: false,

@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-pub use config::{Config, Era, Layout, SlowRank, Vendor, Workload};
+pub use config::{Change, Config, Era, Layout, SlowRank, Vendor, Workload};
 pub use json::{Ev, Id, KinetoWriter, Val, escape_into};
 pub use rng::Rng;
 pub use truth::{Arrival, Class, CollectiveTruth, RankTruth, StepTruth, TimeByClasses, Truth, WorkTruth};

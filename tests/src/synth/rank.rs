@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::config::{Config, Era, Vendor};
+use super::config::{Change, Config, Era, Vendor};
 use super::device::{CollectiveKey, CollectiveSpec, Collectives, Device, Pending, Stream, WorkId};
 use super::json::{Ev, Id, KinetoWriter, Val};
 use super::rng::Rng;
@@ -231,6 +231,13 @@ impl<'c, W: Write> RankSim<'c, W> {
         self.external.push(external);
         self.tick(thread, 900);
         let result = body(self);
+        for change in &self.config.changes {
+            if let Change::HostTime { operator, extra_ns } = *change
+                && operator == name
+            {
+                self.tick(thread, extra_ns);
+            }
+        }
         self.tick(thread, 700);
         self.external.pop();
         let index = self.next_id as i64;
@@ -409,7 +416,12 @@ impl<'c, W: Write> RankSim<'c, W> {
 
     /// A kernel on the compute stream.
     pub fn kernel(&mut self, thread: Thread, name: &str, nanos: i64, after: Option<WorkId>) -> WorkId {
-        let dur = self.device_ns(nanos);
+        let factor = |change: &Change| match *change {
+            Change::KernelTime { name: part, factor } if name.contains(part) => factor,
+            _ => 1.0,
+        };
+        let factor: f64 = self.config.changes.iter().map(factor).product();
+        let dur = self.device_ns((nanos as f64 * factor) as i64);
         let (class, stream) = (Class::Compute, Stream::Compute);
         self.launch(thread, Launch { name, class, stream, dur, after: [after, None], bytes: 0, collective: None })
     }

@@ -6,7 +6,7 @@
 
 use std::io::Write;
 
-use super::config::{Vendor, Workload};
+use super::config::{Change, Vendor, Workload};
 use super::device::{CollectiveSpec, Stream, WorkId};
 use super::rank::{Launch, RankSim, Thread};
 use super::rng::Rng;
@@ -18,6 +18,7 @@ const GEMM: &str = "sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64_
 const GEMM_AMD: &str = "Cijk_Alik_Bljk_BBS_BH_Bias_HAS_SAV_UserArgs_MT256x256x64_MI16x16x1_SN_LDSB1_AFC1_AFEM1";
 const RELU: &str = "void at::native::vectorized_elementwise_kernel<4, at::native::(anonymous namespace)::launch_clamp_scalar(at::TensorIteratorBase&, c10::Scalar, c10::Scalar, at::native::detail::ClampLimits)::{lambda()#1}::operator()() const::{lambda()#7}::operator()() const::{lambda(float)#1}, std::array<char*, 2ul> >(int, float, std::array<char*, 2ul>)";
 const THRESHOLD: &str = "void at::native::vectorized_elementwise_kernel<4, at::native::(anonymous namespace)::threshold_kernel_impl<float>(at::TensorIteratorBase&, float, float)::{lambda(float, float)#1}, std::array<char*, 3ul> >(int, at::native::(anonymous namespace)::threshold_kernel_impl<float>)";
+const GELU: &str = "void at::native::vectorized_elementwise_kernel<4, at::native::GeluCUDAKernelImpl(at::TensorIteratorBase&, at::native::GeluType)::{lambda()#1}, std::array<char*, 2ul> >(int, float, std::array<char*, 2ul>)";
 const REDUCE: &str = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float, float, float, float>, unsigned int, float, 4> >(at::native::ReduceOp<float, at::native::MeanOps<float, float, float, float>, unsigned int, float, 4>)";
 const SOFTMAX: &str = "void (anonymous namespace)::softmax_warp_forward<float, float, float, 10, true, false>(float*, float const*, int, int, int, bool const*, int, bool)";
 const ADAM: &str = "void at::native::(anonymous namespace)::multi_tensor_apply_kernel<at::native::(anonymous namespace)::FusedOptimizerTensorListMetadata<4>, at::native::(anonymous namespace)::FusedAdamMathFunctor<float, 4, (at::native::ADAM_MODE)1, false>, float const*, double, double, double, double, double, bool, float*, float*>(at::native::(anonymous namespace)::FusedOptimizerTensorListMetadata<4>)";
@@ -116,6 +117,11 @@ impl<W: Write> RankSim<'_, W> {
         self.op(Main, "aten::relu", |s| {
             s.op(Main, "aten::clamp_min", |s| s.kernel(Main, RELU, 9_000, None));
         });
+        for change in &self.config.changes {
+            if let Change::MoreOperators { kernel_ns } = *change {
+                self.op(Main, "aten::gelu", |s| s.kernel(Main, GELU, kernel_ns, None));
+            }
+        }
     }
 
     fn loss(&mut self) {
@@ -190,6 +196,8 @@ impl<W: Write> RankSim<'_, W> {
         // All members must agree on the time, so it comes from what they share.
         let mut shared = Rng::derived(self.config.seed, &[u64::from(group) + 7_000_000, key.1]);
         let ideal = 18_000.0 + bytes as f64 / 180.0;
+        let slower = |change: &Change| if let Change::TransferTime { factor } = *change { factor } else { 1.0 };
+        let ideal = ideal * self.config.changes.iter().map(slower).product::<f64>();
         let varied = ideal * (1.0 + self.config.jitter * (2.0 * shared.unit() - 1.0));
         let quantum = self.config.era.quantum_ns();
         let transfer_ns = (varied as i64 / quantum * quantum).max(quantum);
