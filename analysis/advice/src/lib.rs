@@ -7,13 +7,18 @@
 mod advise;
 mod class;
 mod collective_cost;
+mod contention;
 pub mod detectors;
 pub mod edits;
 mod facts;
 mod figures;
 mod ids;
+mod occupancy;
+mod patterns;
+mod products;
 mod scene;
 mod select;
+mod shapes;
 mod spec;
 mod study;
 pub mod text;
@@ -27,8 +32,10 @@ pub use edits::{
 };
 pub use facts::Facts;
 pub use figures::{Figures, figures, of_times};
+pub use patterns::Pattern;
 pub use scene::Scene;
 pub use select::{Selector, SelectorError};
+pub use shapes::{Product, Shapes};
 pub use spec::{Edit, SpecError};
 pub use study::Study;
 pub use whatif::{
