@@ -2,12 +2,14 @@
 //!
 //! A selector is a list of terms, all of which must hold: `class=gemm`, `kernel~nchwToNhwc`, `op=aten::add_`, `op~norm`,
 //! `comm=all_reduce`, `group=0`, `rank=3`, `step=5`, `stream=7`, `kind=kernel|copy|fill|host|gc|dataloader|launch`.
+//! `pattern=casts|layout|attention-glue` selects work by what it is for.
 //! `~` is a regular expression, `=` the name itself. No term selects all device work.
 
 use gapless_analysis::graph::{NodeId, NodeKind};
 use regex::Regex;
 
 use crate::class::OpClass;
+use crate::patterns::Pattern as Work;
 use crate::study::Study;
 
 /// A term of a selector.
@@ -22,6 +24,7 @@ enum Term {
     Step(u64),
     Stream(i64),
     Kind(Vec<Kind>),
+    Work(Work),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +104,7 @@ impl Selector {
     #[must_use]
     pub fn is_term(text: &str) -> bool {
         let key = text.split(['=', '~']).next().unwrap_or_default();
-        matches!(key, "class" | "kernel" | "op" | "comm" | "group" | "rank" | "step" | "stream" | "kind")
+        matches!(key, "class" | "kernel" | "op" | "comm" | "group" | "rank" | "step" | "stream" | "kind" | "pattern")
     }
 
     /// Whether it names host time, so that selecting operators means their time on threads too.
@@ -162,6 +165,7 @@ impl Selector {
                 track.and_then(gapless_trace::Track::stream) == Some(*number)
             }
             Term::Kind(kinds) => kinds.contains(&kind),
+            Term::Work(pattern) => study.nodes_with(*pattern).contains(&id),
         })
     }
 
@@ -229,6 +233,10 @@ fn parse_term(term: &str) -> Result<Term, SelectorError> {
                 )
             })
         }
-        _ => Err(error("keys are class, kernel, op, comm, group, rank, step, stream, kind".to_owned())),
+        "pattern" => Work::from_label(value).map(Term::Work).ok_or_else(|| {
+            let labels: Vec<&str> = Work::ALL.into_iter().map(Work::label).collect();
+            error(format!("patterns are {}", labels.join(", ")))
+        }),
+        _ => Err(error("keys are class, kernel, op, comm, group, rank, step, stream, kind, pattern".to_owned())),
     }
 }

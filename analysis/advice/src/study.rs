@@ -1,5 +1,7 @@
 //! A trace with everything that advice rests on, computed once.
 
+use std::sync::OnceLock;
+
 use gapless_analysis::graph::{Graph, GraphInput, GraphOptions, NodeId, NodeKind};
 use gapless_analysis::trust::{Trust, trust};
 use gapless_analysis::{ClockAlignment, CollectiveInstance, CollectiveTiming, match_collectives, timings};
@@ -7,7 +9,9 @@ use gapless_trace::{EventId, RankId, Span, Timestamp, Trace, TrackId};
 
 use crate::facts::Facts;
 use crate::figures::{Figures, figures};
+use crate::patterns::Pattern;
 use gapless_analysis::replay::Draft;
+use rustc_hash::FxHashSet;
 
 /// A trace, its graph, and what its nodes are.
 #[derive(Debug)]
@@ -20,6 +24,7 @@ pub struct Study<'t> {
     trust: Trust,
     facts: Facts,
     base: Figures,
+    patterns: [OnceLock<FxHashSet<NodeId>>; Pattern::COUNT],
 }
 
 impl<'t> Study<'t> {
@@ -35,7 +40,7 @@ impl<'t> Study<'t> {
         let timings = timings(&collectives, &clocks);
         // The recording itself has no additions, so no circle.
         let base = figures(&Draft::new(&graph)).unwrap_or_default();
-        Self { trace, clocks, collectives, timings, graph, trust, facts, base }
+        Self { trace, clocks, collectives, timings, graph, trust, facts, base, patterns: Default::default() }
     }
 
     /// The trace.
@@ -151,6 +156,14 @@ impl<'t> Study<'t> {
     /// Nodes of a kind, in order.
     pub fn nodes_of(&self, kind: NodeKind) -> impl Iterator<Item = NodeId> + '_ {
         self.graph.node_ids().filter(move |&id| self.graph.node(id).kind == kind)
+    }
+
+    /// All nodes of a pattern, found when first asked for.
+    pub fn nodes_with(&self, pattern: Pattern) -> &FxHashSet<NodeId> {
+        static NONE: OnceLock<FxHashSet<NodeId>> = OnceLock::new();
+        self.patterns
+            .get(pattern as usize)
+            .map_or_else(|| NONE.get_or_init(FxHashSet::default), |found| found.get_or_init(|| pattern.find(self)))
     }
 
     /// The measured span of a node, on the common clock.

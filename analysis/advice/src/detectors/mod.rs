@@ -4,7 +4,20 @@
 //! It never says what a fix brings: that is one replay for all ([`crate::advise`]), and findings are ranked by it alone.
 //! A detector that cannot tell abstains, with the reason.
 
+mod antipatterns;
+mod contention;
+mod conversions;
+mod gemm_shapes;
 mod input_stall;
+mod low_occupancy;
+mod no_tensor_cores;
+mod recommender;
+mod recompute;
+mod repeated_gradients;
+mod share;
+mod slow_link;
+mod tiny_collectives;
+mod unfused_attention;
 
 use gapless_analysis::graph::NodeId;
 use gapless_trace::EventId;
@@ -115,7 +128,24 @@ pub trait Detector: std::fmt::Debug + Send + Sync {
 /// All detectors, in the order of the catalogue.
 #[must_use]
 pub fn detectors() -> &'static [&'static dyn Detector] {
-    &[&input_stall::InputStall]
+    &[
+        &input_stall::InputStall,
+        &slow_link::SlowLink,
+        &tiny_collectives::TinyCollectives,
+        &repeated_gradients::RepeatedGradients,
+        &contention::Contention,
+        &no_tensor_cores::NoTensorCores,
+        &gemm_shapes::GemmShapes,
+        &low_occupancy::LowOccupancy,
+        &unfused_attention::UnfusedAttention,
+        &conversions::LayoutConversions,
+        &conversions::TypeCasts,
+        &recompute::Recompute,
+        &recommender::DenseEmbedding,
+        &recommender::EmbeddingExchange,
+        &recommender::ShardImbalance,
+        &antipatterns::Antipatterns,
+    ]
 }
 
 /// The threshold of a detector as it holds in a scene.

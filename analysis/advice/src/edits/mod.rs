@@ -3,22 +3,31 @@
 //! Each is a selector, an edit of the graph, a model of durations, guards, and an outlook on what is not known: the same
 //! edit is applied three times, for the best, the expected and the worst that its parameters allow.
 
+mod attention;
+mod balance;
 mod batch;
 mod common;
+mod contention;
 mod copy;
+mod fill_device;
 mod fuse;
 mod gpu;
 mod graphs;
 mod host;
 mod input;
+pub(crate) mod launches;
 mod link;
+mod no_sync;
 mod overlap;
+mod pad_shapes;
 mod parallel;
 mod precision;
 mod ranks;
 mod recompute;
 mod remove_sync;
 mod scale;
+pub(crate) mod skip;
+mod steady_link;
 mod streams;
 
 pub(crate) use gpu::FLOOR_NS;
@@ -218,6 +227,15 @@ pub fn transformations() -> &'static [&'static dyn Transformation] {
         &fuse::FuseOptimizer,
         &streams::MoveStream,
         &host::Host,
+        &skip::Skip,
+        &launches::AsyncLaunches,
+        &no_sync::NoSync,
+        &steady_link::SteadyLink,
+        &balance::Balance,
+        &contention::NoContention,
+        &pad_shapes::PadShapes,
+        &fill_device::FillDevice,
+        &attention::FuseAttention,
     ]
 }
 

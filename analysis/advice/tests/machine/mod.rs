@@ -66,6 +66,8 @@ pub enum Op {
     Annotation(String, Vec<Op>),
     /// A kernel: duration of the call, stream.
     Launch(i64, i64, Kernel),
+    /// A kernel whose launch waits until it has ended: stream.
+    BlockingLaunch(i64, Kernel),
     /// One call that launches many kernels, one after the other.
     Graph(i64, i64, Vec<Kernel>),
     /// A copy: duration of the call, stream, `Memcpy HtoD (Pageable -> Device)` and so on, bytes, duration. Blocks if the
@@ -129,6 +131,22 @@ pub fn launch(stream: i64, name: &str, dur: i64) -> Op {
 /// An operator that works a little on the host and launches one kernel.
 pub fn op(name: &str, host: i64, stream: i64, kernel_name: &str, dur: i64) -> Op {
     Op::Operator(name.to_owned(), Args::new(), vec![Op::Work(host), launch(stream, kernel_name, dur), Op::Work(1_000)])
+}
+
+/// Arguments of an operator: dimensions, types and values of its inputs.
+pub fn inputs(dims: &[&[i64]], types: &[&str], values: &[&str]) -> Args {
+    let texts = |texts: &[&str]| ArgValue::List(texts.iter().map(|text| ArgValue::Text((*text).to_owned())).collect());
+    let numbers = |numbers: &[i64]| ArgValue::List(numbers.iter().map(|&number| ArgValue::Int(number)).collect());
+    vec![
+        ("Input Dims".to_owned(), ArgValue::List(dims.iter().map(|dims| numbers(dims)).collect())),
+        ("Input type".to_owned(), texts(types)),
+        ("Concrete Inputs".to_owned(), texts(values)),
+    ]
+}
+
+/// An operator with inputs that launches one kernel.
+pub fn op_with(name: &str, args: Args, stream: i64, kernel_name: &str, dur: i64) -> Op {
+    Op::Operator(name.to_owned(), args, vec![Op::Work(5_000), launch(stream, kernel_name, dur), Op::Work(1_000)])
 }
 
 pub fn all_reduce(stream: i64, sequence: u64, elements: u64, transfer: i64) -> Op {
@@ -321,6 +339,11 @@ impl Rank<'_> {
                     self.call(thread, "cudaLaunchKernel", (begun, now));
                     self.device(begun, *stream, EventKind::Kernel, &kernel.name, kernel.dur, &kernel.args);
                 }
+                Op::BlockingLaunch(stream, kernel) => {
+                    self.calls += 1;
+                    now = self.device(begun, *stream, EventKind::Kernel, &kernel.name, kernel.dur, &kernel.args) + RETURN;
+                    self.call(thread, "cudaLaunchKernel", (begun, now));
+                }
                 Op::Graph(cost, stream, kernels) => {
                     self.calls += 1;
                     now += cost;
@@ -485,6 +508,24 @@ impl ArgsSource for Table {
     }
 }
 
+/// Ranks that take part in the collectives of a group.
+fn members_of(run: &Run, group: &str) -> u32 {
+    let takes_part = |events: &&Vec<Recorded>| {
+        events.iter().any(|event| event.collective.as_ref().is_some_and(|what| what.group == group))
+    };
+    run.events.iter().filter(takes_part).count() as u32
+}
+
+/// What headers say of a device of this name.
+fn device_info(name: &str) -> DeviceInfo {
+    let (multiprocessors, compute_capability) = match name {
+        name if name.contains("A100") => (Some(108), Some((8, 0))),
+        name if name.contains("V100") => (Some(80), Some((7, 0))),
+        _ => (None, None),
+    };
+    DeviceInfo { name: name.to_owned(), multiprocessors, compute_capability, ..DeviceInfo::default() }
+}
+
 /// The recording of a run, as a reader would hand it over.
 pub fn trace(run: &Run) -> Trace {
     let mut parts = Vec::new();
@@ -519,7 +560,7 @@ pub fn trace(run: &Run) -> Trace {
                     group_desc: group,
                     in_elems: Some(what.elements),
                     out_elems: Some(what.elements),
-                    group_size: Some(run.events.len() as u32),
+                    group_size: Some(members_of(run, &what.group)),
                     seq: Some(what.sequence),
                 });
             }
@@ -530,7 +571,7 @@ pub fn trace(run: &Run) -> Trace {
         part.info.world_size = Some(run.events.len() as u32);
         part.info.host = run.hosts.get(rank).cloned();
         if !run.device.is_empty() {
-            part.info.devices = vec![DeviceInfo { id: 0, name: run.device.clone(), ..DeviceInfo::default() }];
+            part.info.devices = vec![device_info(&run.device)];
         }
         part.chunks.push(chunk);
         part.args = Arc::new(Table(table));
