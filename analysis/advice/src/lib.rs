@@ -11,6 +11,7 @@ pub mod detectors;
 pub mod edits;
 mod facts;
 mod figures;
+mod idle;
 mod ids;
 mod scene;
 mod select;
@@ -27,6 +28,7 @@ pub use edits::{
 };
 pub use facts::Facts;
 pub use figures::{Figures, figures, of_times};
+pub use idle::{Gap, GapCause, Idle, Wait};
 pub use scene::Scene;
 pub use select::{Selector, SelectorError};
 pub use spec::{Edit, SpecError};
