@@ -51,7 +51,9 @@ pub(crate) fn contended(study: &Study<'_>) -> Vec<Contended> {
             let operator = study.facts().operator(id);
             let dims = operator.map(|operator| {
                 read.entry(operator)
-                    .or_insert_with(|| Shapes::of(study.trace(), operator).map_or_else(|| grid(study, id), |of| of.dims))
+                    .or_insert_with(|| {
+                        Shapes::of(study.trace(), operator).map_or_else(|| grid(study, id), |of| of.dims)
+                    })
                     .clone()
             });
             by_inputs.entry(dims.unwrap_or_else(|| grid(study, id))).or_default().push((id, share));

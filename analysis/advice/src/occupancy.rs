@@ -78,11 +78,7 @@ fn slots(study: &Study<'_>, node: NodeId) -> Option<(u64, u64, u64)> {
     let (blocks, threads) = (product("grid")?, product("block")?);
     let rank = trace.rank(graph_node.place?.rank)?;
     let number = value(&args, "device").and_then(ArgValue::as_i64).unwrap_or(0);
-    let device = rank
-        .devices
-        .iter()
-        .find(|device| i64::from(device.id) == number)
-        .or_else(|| rank.devices.first())?;
+    let device = rank.devices.iter().find(|device| i64::from(device.id) == number).or_else(|| rank.devices.first())?;
     let multiprocessors = u64::from(device.multiprocessors?);
     if blocks == 0 || threads == 0 || multiprocessors == 0 {
         return None;
@@ -93,8 +89,9 @@ fn slots(study: &Study<'_>, node: NodeId) -> Option<(u64, u64, u64)> {
 /// Blocks that fit a multiprocessor at once, by threads, registers and shared memory (CUDA programming guide,
 /// "Maximizing multiprocessor occupancy").
 fn resident(args: &Args, device: &DeviceInfo, threads: u64) -> u64 {
-    let of_device =
-        |name: &str, default: u64| value(&device.properties, name).and_then(count).filter(|&n| n > 0).unwrap_or(default);
+    let of_device = |name: &str, default: u64| {
+        value(&device.properties, name).and_then(count).filter(|&n| n > 0).unwrap_or(default)
+    };
     let of_kernel = |name: &str| value(args, name).and_then(count).unwrap_or(0);
     let mut most = of_device("maxThreadsPerMultiprocessor", 2048) / threads;
     let registers = of_kernel("registers per thread") * threads;

@@ -79,9 +79,9 @@ fn kernels(study: &Study<'_>, fits: fn(&str, &[&str], Option<&Shapes>) -> bool) 
         if COPIES.contains(&own) {
             around.extend(study.around(operator).take_while(|name| name.starts_with("aten::")));
         }
-        let read = COPIES.contains(&own).then(|| {
-            shapes.entry(operator).or_insert_with(|| Shapes::of(study.trace(), operator)).as_ref()
-        });
+        let read = COPIES
+            .contains(&own)
+            .then(|| shapes.entry(operator).or_insert_with(|| Shapes::of(study.trace(), operator)).as_ref());
         if fits(name, &around, read.flatten()) {
             found.insert(id);
         }

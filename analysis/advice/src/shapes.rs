@@ -64,7 +64,8 @@ impl Shapes {
 
 fn numbers(value: &ArgValue) -> Vec<u64> {
     let ArgValue::List(items) = value else { return Vec::new() };
-    let numbers: Option<Vec<u64>> = items.iter().map(|item| item.as_i64().and_then(|n| u64::try_from(n).ok())).collect();
+    let numbers: Option<Vec<u64>> =
+        items.iter().map(|item| item.as_i64().and_then(|n| u64::try_from(n).ok())).collect();
     // A list of tensors is nested once more: it has no dimensions of its own.
     numbers.unwrap_or_default()
 }
@@ -186,9 +187,7 @@ mod tests {
 
     #[test]
     fn alignment_goes_by_bytes() {
-        let off = |element: &str, m| {
-            Product { batch: 1, m, n: 64, k: 64, element: element.to_owned() }.is_misaligned()
-        };
+        let off = |element: &str, m| Product { batch: 1, m, n: 64, k: 64, element: element.to_owned() }.is_misaligned();
         assert!(off("c10::Half", 68) && !off("float", 68) && off("float", 66) && off("c10::Float8_e4m3fn", 72));
         assert!(!off("long int", 67));
         let product = Product { batch: 1, m: 65, n: 50257, k: 64, element: "c10::Half".to_owned() };

@@ -207,7 +207,8 @@ impl Antipatterns {
             fix: "Unset the variable outside debugging.".to_owned(),
             code: "unset CUDA_LAUNCH_BLOCKING HIP_LAUNCH_BLOCKING AMD_SERIALIZE_KERNEL".to_owned(),
             references: vec![
-                "https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables".to_owned(),
+                "https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables"
+                    .to_owned(),
             ],
             confidence: Some(Confidence::High),
             guards: vec![Guard { holds: true, text: "Nearly all launches do, not only some.".to_owned() }],
@@ -249,7 +250,10 @@ impl Antipatterns {
                 "https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html#disable-debugging-apis".to_owned(),
             ],
             confidence: Some(Confidence::Medium),
-            guards: vec![Guard { holds: true, text: "The checks lie within functions of the backward pass.".to_owned() }],
+            guards: vec![Guard {
+                holds: true,
+                text: "The checks lie within functions of the backward pass.".to_owned(),
+            }],
             edits: vec!["skip(in=^aten::(isnan|any|item|is_nonzero)$)".to_owned()],
             evidence: checks.into_iter().take(super::EVIDENCE).collect(),
             nodes,

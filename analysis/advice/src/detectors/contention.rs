@@ -39,8 +39,7 @@ impl Detector for Contention {
             return Verdict::nothing();
         }
         let all = contended(study);
-        let slower: Vec<_> =
-            all.iter().filter(|kernels| kernels.gamma > threshold(scene, self, "gamma")).collect();
+        let slower: Vec<_> = all.iter().filter(|kernels| kernels.gamma > threshold(scene, self, "gamma")).collect();
         let excess: f64 = slower.iter().map(|kernels| kernels.excess_ns).sum();
         let nodes: Vec<NodeId> = slower.iter().flat_map(|kernels| kernels.overlapped.iter().map(|of| of.0)).collect();
         let ranks = study.trace().ranks().len().max(1) as f64;

@@ -32,7 +32,11 @@ impl Detector for LayoutConversions {
     }
 
     fn thresholds(&self) -> &'static [Threshold] {
-        &[Threshold { name: "share", default: 0.03, help: "share of the step that conversions take on the critical path" }]
+        &[Threshold {
+            name: "share",
+            default: 0.03,
+            help: "share of the step that conversions take on the critical path",
+        }]
     }
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {

@@ -5,19 +5,39 @@
 //! A detector that cannot tell abstains, with the reason.
 
 mod antipatterns;
+mod blocking_call;
+mod common;
 mod contention;
 mod conversions;
+mod exposed_reduction;
+mod gc_pause;
 mod gemm_shapes;
+mod host_stretch;
 mod input_stall;
+mod late_gather;
+mod late_rank;
+mod launch_bound;
 mod low_occupancy;
+mod low_use;
 mod no_tensor_cores;
+mod pageable_copy;
+mod pipeline_bubble;
+mod ranks_common;
+mod read_back;
 mod recommender;
 mod recompute;
 mod repeated_gradients;
 mod share;
+mod short_kernels;
+mod slow_device;
+mod slow_host;
 mod slow_link;
 mod tiny_collectives;
+mod uneven_batches;
+mod uneven_stages;
 mod unfused_attention;
+mod unfused_optimizer;
+mod zeroed_gradients;
 
 use gapless_analysis::graph::NodeId;
 use gapless_trace::EventId;
@@ -130,6 +150,22 @@ pub trait Detector: std::fmt::Debug + Send + Sync {
 pub fn detectors() -> &'static [&'static dyn Detector] {
     &[
         &input_stall::InputStall,
+        &pageable_copy::PageableCopy,
+        &read_back::ReadBack,
+        &blocking_call::BlockingCall,
+        &launch_bound::LaunchBound,
+        &host_stretch::HostStretch,
+        &low_use::LowUse,
+        &short_kernels::ShortKernels,
+        &gc_pause::GcPause,
+        &exposed_reduction::ExposedReduction,
+        &late_gather::LateGather,
+        &late_rank::LateRank,
+        &slow_device::SlowDevice,
+        &slow_host::SlowHost,
+        &uneven_batches::UnevenBatches,
+        &uneven_stages::UnevenStages,
+        &pipeline_bubble::PipelineBubble,
         &slow_link::SlowLink,
         &tiny_collectives::TinyCollectives,
         &repeated_gradients::RepeatedGradients,
@@ -140,6 +176,8 @@ pub fn detectors() -> &'static [&'static dyn Detector] {
         &unfused_attention::UnfusedAttention,
         &conversions::LayoutConversions,
         &conversions::TypeCasts,
+        &unfused_optimizer::UnfusedOptimizer,
+        &zeroed_gradients::ZeroedGradients,
         &recompute::Recompute,
         &recommender::DenseEmbedding,
         &recommender::EmbeddingExchange,

@@ -40,8 +40,7 @@ impl Detector for NoTensorCores {
             return Verdict::nothing();
         }
         let devices = || study.trace().ranks().iter().filter_map(|rank| rank.devices.first());
-        let nvidia: Vec<(u32, u32)> =
-            devices().filter(|device| !is_amd(&device.name)).filter_map(capability).collect();
+        let nvidia: Vec<(u32, u32)> = devices().filter(|device| !is_amd(&device.name)).filter_map(capability).collect();
         let Some(&capability) = nvidia.iter().min() else {
             return if devices().any(|device| is_amd(&device.name)) {
                 Verdict::nothing()
@@ -91,12 +90,16 @@ impl Detector for NoTensorCores {
             fix: fix.to_owned(),
             code: code.to_owned(),
             references: vec![
-                "https://pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices".to_owned(),
+                "https://pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices"
+                    .to_owned(),
                 "https://pytorch.org/docs/stable/amp.html".to_owned(),
             ],
             confidence: Some(Confidence::High),
             guards: vec![
-                Guard { holds: true, text: "The kernels lie on the critical path, the host does not hide them.".to_owned() },
+                Guard {
+                    holds: true,
+                    text: "The kernels lie on the critical path, the host does not hide them.".to_owned(),
+                },
                 Guard { holds: false, text: "Fewer bits must not hurt the model: compare losses.".to_owned() },
             ],
             edits: vec![edit.to_owned()],

@@ -33,7 +33,11 @@ impl Detector for DenseEmbedding {
     fn thresholds(&self) -> &'static [Threshold] {
         &[
             Threshold { name: "rows", default: 8.0, help: "rows of the table for each row that was read" },
-            Threshold { name: "share", default: 0.01, help: "share of the step that the gradients take on the critical path" },
+            Threshold {
+                name: "share",
+                default: 0.01,
+                help: "share of the step that the gradients take on the critical path",
+            },
         ]
     }
 
@@ -70,7 +74,8 @@ impl Detector for DenseEmbedding {
         }
         if unknown == by_operator.len() {
             return Verdict::Abstains(
-                "Gradients of embeddings have no dimensions in the recording: profile with record_shapes=True.".to_owned(),
+                "Gradients of embeddings have no dimensions in the recording: profile with record_shapes=True."
+                    .to_owned(),
             );
         }
         let of_step = path_share(scene, &nodes);
@@ -158,10 +163,8 @@ impl Detector for EmbeddingExchange {
         let kind = |id: NodeId| {
             study.facts().instance(id).and_then(|place| study.collectives().get(place)).map(|instance| instance.kind)
         };
-        let transfers: Vec<NodeId> = study
-            .nodes_of(NodeKind::Transfer)
-            .filter(|&id| kind(id) == Some(CollectiveKind::AllToAll))
-            .collect();
+        let transfers: Vec<NodeId> =
+            study.nodes_of(NodeKind::Transfer).filter(|&id| kind(id) == Some(CollectiveKind::AllToAll)).collect();
         if !has_tables || transfers.is_empty() {
             return Verdict::nothing();
         }
@@ -231,7 +234,11 @@ impl Detector for ShardImbalance {
         &[
             Threshold { name: "spread", default: 0.15, help: "standard deviation over ranks ÷ mean" },
             Threshold { name: "same-rank", default: 0.7, help: "share of the steps in which the same rank has most" },
-            Threshold { name: "share", default: 0.01, help: "share of the step by which the fullest rank exceeds the mean" },
+            Threshold {
+                name: "share",
+                default: 0.01,
+                help: "share of the step by which the fullest rank exceeds the mean",
+            },
         ]
     }
 
@@ -245,7 +252,8 @@ impl Detector for ShardImbalance {
                 (!nodes.is_empty()).then_some((place, nodes))
             })
             .collect();
-        let exchanges = study.collectives().iter().any(|of| of.kind == CollectiveKind::AllToAll && of.members.len() > 1);
+        let exchanges =
+            study.collectives().iter().any(|of| of.kind == CollectiveKind::AllToAll && of.members.len() > 1);
         if selected.is_empty() && !exchanges {
             return Verdict::nothing();
         }
@@ -263,8 +271,7 @@ impl Detector for ShardImbalance {
             let mut times: BTreeMap<usize, BTreeMap<u32, f64>> = BTreeMap::new();
             for &id in &nodes {
                 if let (Some(step), Some(rank)) = (study.facts().step(id), study.rank(id)) {
-                    *times.entry(step).or_default().entry(rank.0).or_default() +=
-                        study.graph().node(id).dur_ns as f64;
+                    *times.entry(step).or_default().entry(rank.0).or_default() += study.graph().node(id).dur_ns as f64;
                 }
             }
             let Some(uneven) = self.uneven(scene, &times) else { continue };

@@ -52,9 +52,10 @@ impl Detector for Recompute {
                 ms(time_per_step(scene, &nodes)),
                 percent(of_step),
             ),
-            fix: "Checkpoint only what is large and cheap (selective checkpointing), or none if memory allows; shard or \
+            fix:
+                "Checkpoint only what is large and cheap (selective checkpointing), or none if memory allows; shard or \
                   offload instead."
-                .to_owned(),
+                    .to_owned(),
             code: "context_fn = functools.partial(create_selective_checkpoint_contexts, policy_fn)\n\
                    checkpoint(block, x, use_reentrant=False, context_fn=context_fn)"
                 .to_owned(),

@@ -41,7 +41,9 @@ impl Detector for RepeatedGradients {
         let mut calls: BTreeMap<(u32, CollectiveKind, u32), BTreeMap<usize, Vec<(NodeId, Option<u64>)>>> =
             BTreeMap::new();
         for id in study.nodes_of(NodeKind::Transfer) {
-            let Some(of) = study.facts().instance(id).and_then(|place| study.collectives().get(place)) else { continue };
+            let Some(of) = study.facts().instance(id).and_then(|place| study.collectives().get(place)) else {
+                continue;
+            };
             let (Some(rank), Some(step)) = (study.rank(id), study.facts().step(id)) else { continue };
             if matches!(of.kind, CollectiveKind::AllReduce | CollectiveKind::ReduceScatter) && of.bytes.is_some() {
                 let key = (of.communicator, of.kind, rank.0);

@@ -149,7 +149,8 @@ impl SlowLink {
             let Some(middle) = median(&mut places.iter().map(|&place| transfer(place)).collect::<Vec<_>>()) else {
                 continue;
             };
-            let slow: Vec<usize> = places.iter().copied().filter(|&place| transfer(place) > middle / of_peers).collect();
+            let slow: Vec<usize> =
+                places.iter().copied().filter(|&place| transfer(place) > middle / of_peers).collect();
             let excess: f64 = slow.iter().map(|&place| transfer(place) - middle).sum();
             let Some(instance) = slow.first().and_then(|&place| study.collectives().get(place)) else { continue };
             let of_step = share(scene, excess / study.step_count() as f64);

@@ -30,7 +30,11 @@ impl Detector for TinyCollectives {
     fn thresholds(&self) -> &'static [Threshold] {
         &[
             Threshold { name: "count", default: 50.0, help: "small collectives of one kind and group in each step" },
-            Threshold { name: "run", default: 4.0, help: "collectives in a row whose results nobody waits for between" },
+            Threshold {
+                name: "run",
+                default: 4.0,
+                help: "collectives in a row whose results nobody waits for between",
+            },
         ]
     }
 
@@ -71,13 +75,15 @@ impl Detector for TinyCollectives {
                         CollectiveKind::AllReduce | CollectiveKind::AllGather | CollectiveKind::ReduceScatter
                     );
                     let is_small = of.bytes.is_some_and(|count| count as f64 <= limit);
-                    (mergeable && is_small && node.kind == NodeKind::Transfer)
-                        .then_some((of.communicator, of.kind, rank.0))
+                    (mergeable && is_small && node.kind == NodeKind::Transfer).then_some((
+                        of.communicator,
+                        of.kind,
+                        rank.0,
+                    ))
                 });
                 // Somebody waits for the one before: the two cannot be one.
-                let is_needed = run.last().is_some_and(|last| {
-                    consumed.get(last).is_some_and(|&waits_ns| waits_ns < node.start_ns)
-                });
+                let is_needed =
+                    run.last().is_some_and(|last| consumed.get(last).is_some_and(|&waits_ns| waits_ns < node.start_ns));
                 if own != key || is_needed {
                     finish(key, &mut run);
                 }

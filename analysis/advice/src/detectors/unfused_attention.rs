@@ -49,21 +49,24 @@ impl Detector for UnfusedAttention {
                 ms(time_per_step(scene, &glue)),
                 percent(of_step),
             ),
-            fix: "Call scaled_dot_product_attention, which takes a fused kernel where head size, mask and device allow."
-                .to_owned(),
+            fix:
+                "Call scaled_dot_product_attention, which takes a fused kernel where head size, mask and device allow."
+                    .to_owned(),
             code: "y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=p)\n\
                    # transformers: AutoModel.from_pretrained(..., attn_implementation=\"sdpa\")"
                 .to_owned(),
             references: vec![
-                "https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html".to_owned(),
+                "https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html"
+                    .to_owned(),
                 "https://arxiv.org/abs/2307.08691".to_owned(),
             ],
             confidence: Some(Confidence::High),
             guards: vec![Guard {
                 holds: false,
-                text: "Fused kernels support most head sizes up to 256 and masks that are not needed as an output; the \
+                text:
+                    "Fused kernels support most head sizes up to 256 and masks that are not needed as an output; the \
                        recording does not show whether the scores are used elsewhere."
-                    .to_owned(),
+                        .to_owned(),
             }],
             edits: vec!["fuse-attention".to_owned()],
             evidence: scene.events_of(&longest_first(scene, &glue)),

@@ -33,9 +33,8 @@ impl Transformation for FuseAttention {
     ) -> Result<Effect, Refusal> {
         let mut touched = Vec::new();
         for chain in chains(study) {
-            let fits = |id: &gapless_analysis::graph::NodeId| {
-                edit.selector().is_empty() || edit.selector().fits(study, *id)
-            };
+            let fits =
+                |id: &gapless_analysis::graph::NodeId| edit.selector().is_empty() || edit.selector().fits(study, *id);
             if !chain.glue.iter().chain(&chain.products).all(fits) {
                 continue;
             }

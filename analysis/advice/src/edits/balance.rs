@@ -48,8 +48,7 @@ impl Transformation for Balance {
                 draft.scale_duration(id, mean / own);
             }
         }
-        let assumptions =
-            vec!["The work can be cut and placed freely, and its time goes with its amount.".to_owned()];
+        let assumptions = vec!["The work can be cut and placed freely, and its time goes with its amount.".to_owned()];
         Ok(Effect { touched, assumptions, ..Effect::default() })
     }
 }

@@ -46,12 +46,11 @@ impl Transformation for FillDevice {
             touched.push(fill.node);
         }
         if touched.is_empty() {
-            return Err(Refusal::new(
-                "no kernel of 10 µs or more is known to leave multiprocessors without blocks",
-            ));
+            return Err(Refusal::new("no kernel of 10 µs or more is known to leave multiprocessors without blocks"));
         }
         let assumptions = vec![
-            "At best time goes with the share of multiprocessors that have blocks; half of that is expected.".to_owned(),
+            "At best time goes with the share of multiprocessors that have blocks; half of that is expected."
+                .to_owned(),
         ];
         Ok(Effect { touched, assumptions, ..Effect::default() })
     }

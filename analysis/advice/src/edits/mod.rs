@@ -11,6 +11,7 @@ mod contention;
 mod copy;
 mod fill_device;
 mod fuse;
+mod gaps;
 mod gpu;
 mod graphs;
 mod host;
@@ -34,6 +35,7 @@ pub(crate) use gpu::FLOOR_NS;
 pub use precision::uses_32_bits;
 pub use recompute::recomputed;
 
+pub(crate) use common::is_optimizer;
 use gapless_analysis::graph::NodeId;
 use gapless_analysis::replay::Draft;
 use serde::Serialize;
@@ -221,6 +223,7 @@ pub fn transformations() -> &'static [&'static dyn Transformation] {
         &ranks::BalanceStages,
         &precision::Precision,
         &host::NoGc,
+        &gaps::FillGaps,
         &recompute::NoRecompute,
         &recompute::Checkpoint,
         &streams::PipelineEmbeddings,

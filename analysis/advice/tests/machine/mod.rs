@@ -341,7 +341,8 @@ impl Rank<'_> {
                 }
                 Op::BlockingLaunch(stream, kernel) => {
                     self.calls += 1;
-                    now = self.device(begun, *stream, EventKind::Kernel, &kernel.name, kernel.dur, &kernel.args) + RETURN;
+                    now =
+                        self.device(begun, *stream, EventKind::Kernel, &kernel.name, kernel.dur, &kernel.args) + RETURN;
                     self.call(thread, "cudaLaunchKernel", (begun, now));
                 }
                 Op::Graph(cost, stream, kernels) => {
