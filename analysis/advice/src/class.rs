@@ -100,16 +100,17 @@ impl OpClass {
         if kernel_has(&["triton_", "inductor"]) && !kernel_has(&["_mm_", "triton_mm", "triton_tem_"]) {
             return Self::Fused;
         }
-        if kernel_has(&["multi_tensor_apply", "adam", "sgd_", "_foreach", "lamb", "adagrad"])
+        // Fused optimizers of tables are part of their backward lookup.
+        if kernel_has(&["embedding", "split_embedding", "tbe_"]) || operator_has(&["embedding", "fbgemm"]) {
+            return Self::Embedding;
+        }
+        if kernel_has(&["multi_tensor_apply", "adam", "sgd_", "_foreach", "multi_tensor_lamb", "lamb_stage"])
             || operator_has(&["_foreach_", "_fused_adam", "_fused_sgd", "optimizer.step"])
         {
             return Self::Optimizer;
         }
         if kernel_has(&["flash", "fmha", "attention", "attn_", "_attn"]) {
             return Self::Attention;
-        }
-        if kernel_has(&["embedding", "split_embedding", "tbe_"]) || operator_has(&["embedding", "fbgemm"]) {
-            return Self::Embedding;
         }
         if kernel_has(&[
             "nchwtonhwc",
@@ -165,5 +166,32 @@ impl OpClass {
             return Self::Gemm;
         }
         Self::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_the_class() {
+        let of = OpClass::of_kernel;
+        assert_eq!(of("ampere_sgemm_128x64_tn", "aten::mm"), OpClass::Gemm);
+        assert_eq!(
+            of("void at::native::(anonymous namespace)::launch_clamp_scalar(c10::Scalar)::{lambda()#1}", "aten::clamp"),
+            OpClass::Other
+        );
+        assert_eq!(
+            of("void at::native::vectorized_elementwise_kernel<4, {lambda(float)#1}>", "aten::relu"),
+            OpClass::Elementwise
+        );
+        assert_eq!(of("split_embedding_backward_codegen_adagrad_unweighted_kernel", ""), OpClass::Embedding);
+        assert_eq!(
+            of("void at::native::multi_tensor_apply_kernel<FusedAdam>", "aten::_fused_adam_"),
+            OpClass::Optimizer
+        );
+        assert_eq!(of("triton_poi_fused_add_relu_0", ""), OpClass::Fused);
+        assert_eq!(of("cudnn::ops::nchwToNhwcKernel", "aten::cudnn_convolution"), OpClass::Movement);
+        assert_eq!(of("pytorch_flash::flash_fwd_kernel", "aten::_flash_attention_forward"), OpClass::Attention);
     }
 }

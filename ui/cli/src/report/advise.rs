@@ -8,7 +8,7 @@ use super::whatif::range;
 use super::{heading, note, warnings_summary, wrap};
 use crate::commands::advise::{AdviseReport, Place};
 use crate::output::styles;
-use crate::text::{Align, Table};
+use crate::text::{Align, Table, kernel_name};
 
 /// Findings in full without `--top`.
 pub const TOP: usize = 5;
@@ -128,7 +128,7 @@ fn finding(
     }
     if let Some(place) = place {
         let rank = place.rank.map_or_else(String::new, |rank| format!("rank {rank}, "));
-        let at = format!("{rank}{}, at {}: {}", place.track, Duration(place.since_start_ns), place.name);
+        let at = format!("{rank}{}, at {}: {}", place.track, Duration(place.since_start_ns), kernel_name(&place.name));
         text.push_str(&format!("    {strong}Where{strong:#}  {}", wrap(&at, columns, 11)));
     }
     for guard in finding.guards.iter().filter(|guard| !guard.holds) {
