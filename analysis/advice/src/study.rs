@@ -5,12 +5,14 @@ use std::sync::OnceLock;
 use gapless_analysis::graph::{Graph, GraphInput, GraphOptions, NodeId, NodeKind};
 use gapless_analysis::trust::{Trust, trust};
 use gapless_analysis::{ClockAlignment, CollectiveInstance, CollectiveTiming, match_collectives, timings};
+use gapless_roofline::{HardwareTable, Roofline};
 use gapless_trace::{EventId, RankId, Span, Timestamp, Trace, TrackId};
 
 use crate::facts::Facts;
 use crate::figures::{Figures, figures};
 use crate::patterns::Pattern;
 use gapless_analysis::replay::Draft;
+use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
 /// A trace, its graph, and what its nodes are.
@@ -24,6 +26,8 @@ pub struct Study<'t> {
     trust: Trust,
     facts: Facts,
     base: Figures,
+    hardware: HardwareTable,
+    rooflines: OnceLock<Vec<Roofline>>,
     patterns: [OnceLock<FxHashSet<NodeId>>; Pattern::COUNT],
 }
 
@@ -31,6 +35,12 @@ impl<'t> Study<'t> {
     /// Aligns clocks, matches collectives, builds the graph and checks how far it is to be trusted.
     #[must_use]
     pub fn new(trace: &'t Trace) -> Self {
+        Self::with_hardware(trace, HardwareTable::builtin())
+    }
+
+    /// The same with a hardware table of the user's.
+    #[must_use]
+    pub fn with_hardware(trace: &'t Trace, hardware: HardwareTable) -> Self {
         let clocks = ClockAlignment::new(trace);
         let collectives = match_collectives(trace, &clocks);
         let input = GraphInput { clocks: &clocks, collectives: &collectives };
@@ -40,7 +50,19 @@ impl<'t> Study<'t> {
         let timings = timings(&collectives, &clocks);
         // The recording itself has no additions, so no circle.
         let base = figures(&Draft::new(&graph)).unwrap_or_default();
-        Self { trace, clocks, collectives, timings, graph, trust, facts, base, patterns: Default::default() }
+        Self {
+            trace,
+            clocks,
+            collectives,
+            timings,
+            graph,
+            trust,
+            facts,
+            base,
+            hardware,
+            rooflines: OnceLock::new(),
+            patterns: Default::default(),
+        }
     }
 
     /// The trace.
@@ -89,6 +111,21 @@ impl<'t> Study<'t> {
     #[must_use]
     pub const fn base(&self) -> &Figures {
         &self.base
+    }
+
+    /// Rates of devices.
+    #[must_use]
+    pub const fn hardware(&self) -> &HardwareTable {
+        &self.hardware
+    }
+
+    /// Costs of a rank's operators; computed for all ranks when first asked for.
+    pub fn roofline(&self, rank: RankId) -> Option<&Roofline> {
+        let all = self.rooflines.get_or_init(|| {
+            let ranks: Vec<RankId> = self.trace.rank_ids().map(|(rank, _)| rank).collect();
+            ranks.into_par_iter().map(|rank| Roofline::new(self.trace, rank, &self.hardware)).collect()
+        });
+        all.get(rank.index())
     }
 
     /// Number of steps, at least 1: a recording without steps counts as one.

@@ -26,6 +26,7 @@ pub const CODESIGN_EXAMPLES: &str = "\
 Examples:
   gapless codesign run42/
   gapless codesign run42/ --sweep memory=1..4x,link=1..4x
+  gapless codesign run42/ --gpu B200,MI300X
   gapless codesign run42/ --plot codesign.svg
   gapless codesign run42/ --json | jq '.axes[] | {axis, elasticity}'";
 
@@ -58,6 +59,9 @@ pub struct WhatIfArgs {
     /// A TOML file of edits
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// TOML table of hardware whose values go before the built-in ones
+    #[arg(long, value_name = "FILE", help_heading = "Reading")]
+    pub hardware: Option<PathBuf>,
     /// Also replay each edit alone and each pair: which bring the same thing twice
     #[arg(long)]
     pub interactions: bool,
@@ -80,6 +84,15 @@ pub struct CodesignArgs {
     /// [default: all from 0.5x to 4x]
     #[arg(long, value_name = "AXIS=A..Bx,…", value_delimiter = ',')]
     pub sweep: Vec<String>,
+    /// Other GPUs to estimate, by name: B200,MI300X
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub gpu: Vec<String>,
+    /// The recorded GPU, where the trace does not say it
+    #[arg(long, value_name = "NAME")]
+    pub from_gpu: Option<String>,
+    /// TOML table of hardware whose values go before the built-in ones
+    #[arg(long, value_name = "FILE", help_heading = "Reading")]
+    pub hardware: Option<PathBuf>,
     /// Write a plot of step time against each axis to this SVG file
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     pub plot: Option<PathBuf>,

@@ -24,6 +24,8 @@ pub struct CodesignReport {
     pub mean_step_ns: f64,
     /// Each axis, the one that helps most when doubled first.
     pub axes: Vec<Curve>,
+    /// Other GPUs: each kernel by its own FLOPs and bytes.
+    pub gpus: Vec<WhatIf>,
     /// Other degrees of parallelism: estimates from a model.
     pub parallel: Vec<WhatIf>,
     pub warnings: Vec<WarningInfo>,
@@ -38,13 +40,22 @@ pub fn run(args: &CodesignArgs) -> anyhow::Result<()> {
     let opened = super::read_trace(&args.paths, &args.read)?;
     let trace = &opened.trace;
     let begun = Instant::now();
-    let study = Study::new(trace);
+    let study = Study::with_hardware(trace, super::hardware_table(args.hardware.as_deref())?);
     if let Some(reason) = study.trust().refusal() {
         return Err(BadInput::new(format!("the recording cannot bear predictions: {reason}"))
             .hint("`gapless trust` shows every check".to_owned())
             .into());
     }
     let axes = Codesign::new(&study).curves(&wanted);
+    let mut gpus = Vec::new();
+    for name in &args.gpu {
+        let from = args.from_gpu.as_ref().map_or_else(String::new, |from| format!("(from={from})"));
+        let edit = Edit::parse(&format!("gpu{from}={name}")).map_err(|error| BadInput::new(error.to_string()))?;
+        let estimate = what_if(&study, &[edit]).map_err(|error| {
+            BadInput::new(error.to_string()).hint("name the recorded GPU with --from-gpu".to_owned())
+        })?;
+        gpus.push(estimate);
+    }
     let parallel = DEGREES
         .iter()
         .filter_map(|text| Edit::parse(text).ok())
@@ -58,6 +69,7 @@ pub fn run(args: &CodesignArgs) -> anyhow::Result<()> {
         grade: study.trust().grade,
         mean_step_ns: study.base().mean_step_ns,
         axes,
+        gpus,
         parallel,
         warnings: warnings(trace),
         lost: trace.warnings().lost(),

@@ -38,6 +38,16 @@ use crate::progress::{Bar, Unit};
 /// Version of every JSON object that the commands print. It rises when a field changes meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// The built-in table of hardware, with the values of the user's file before it.
+pub fn hardware_table(path: Option<&Path>) -> anyhow::Result<gapless_roofline::HardwareTable> {
+    let table = gapless_roofline::HardwareTable::builtin();
+    let Some(path) = path else { return Ok(table) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| BadInput::new(format!("cannot read {}: {error}", path.display())))?;
+    let bad = |error: gapless_roofline::HardwareError| BadInput::new(format!("{}: {error}", path.display()));
+    table.with(&text).map_err(|error| bad(error).into())
+}
+
 /// A trace that was read for a command.
 pub struct Opened {
     pub trace: Trace,

@@ -65,7 +65,7 @@ pub fn run(args: &WhatIfArgs) -> anyhow::Result<()> {
     let opened = super::read_trace(&args.paths, &args.read)?;
     let trace = &opened.trace;
     let begun = Instant::now();
-    let study = Study::new(trace);
+    let study = Study::with_hardware(trace, super::hardware_table(args.hardware.as_deref())?);
     let analysis_seconds = begun.elapsed().as_secs_f64();
     let begun = Instant::now();
     let refused = |error: gapless_advice::WhatIfError| {

@@ -47,6 +47,9 @@ pub fn render(report: &CodesignReport, columns: usize) -> String {
         heading(&mut text, &format!("Step against {}", curve.axis.title()));
         plot(&mut text, curve);
     }
+    if !report.gpus.is_empty() {
+        gpus(&mut text, report, columns);
+    }
     if !report.parallel.is_empty() {
         heading(&mut text, "Estimates from a model, not from a replay of what was recorded");
         let mut table = Table::new([
@@ -78,6 +81,31 @@ pub fn render(report: &CodesignReport, columns: usize) -> String {
     }
     warnings_summary(&mut text, &report.warnings, columns);
     text
+}
+
+fn gpus(text: &mut String, report: &CodesignReport, columns: usize) {
+    heading(text, "Other GPUs");
+    let mut table = Table::new([
+        ("GPU", Align::Name),
+        ("Step then", Align::Right),
+        ("From … to", Align::Left),
+        ("Change", Align::Right),
+    ]);
+    for estimate in &report.gpus {
+        let edit = estimate.edits.first().map_or("", |edit| edit.edit.as_str());
+        table.row([
+            edit.rsplit('=').next().unwrap_or_default().to_owned(),
+            ms(estimate.mean_step_ns.mid),
+            range(estimate.mean_step_ns),
+            format!("{:+.1} %", (estimate.mean_step_ns.mid / report.mean_step_ns - 1.0) * 100.0),
+        ]);
+    }
+    text.push_str(&table.render(columns));
+    for applied in report.gpus.iter().flat_map(|estimate| &estimate.edits) {
+        for said in applied.guards.iter().map(|guard| &guard.text).chain(&applied.assumptions) {
+            note(text, said, columns);
+        }
+    }
 }
 
 fn sentence(report: &CodesignReport) -> String {
