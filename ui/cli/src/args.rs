@@ -25,11 +25,16 @@ Examples:
   gapless open rank0.pt.trace.json.gz       see one trace
   gapless open run42/                       see all ranks of a run on one timeline
   gapless analyze run42/                    where the time of each rank and step went
+  gapless advise run42/ --plan 6            what to change first, and what it would bring
   gapless convert run42/ -o run42.pftrace   for ui.perfetto.dev
   gapless record -- python train.py         record a job";
 
 /// What fits into the first help.
-const SHORT_EXAMPLES: &str = "Try: gapless open run42/ · gapless advise run42/ · gapless record -- python train.py";
+const SHORT_EXAMPLES: &str = "\
+Examples:
+  gapless open run42/                       see all ranks of a run on one timeline
+  gapless analyze run42/                    where the time went, and what to change
+  gapless record -- python train.py         record a job";
 
 /// The first help a user sees names commands; options are told by each command.
 const TEMPLATE: &str = "\
@@ -137,10 +142,10 @@ pub enum Command {
     #[command(after_help = advice::ADVISE_EXAMPLES)]
     Advise(AdviseArgs),
     /// Simulate changes: other durations, orders, links, devices
-    #[command(name = "whatif", visible_alias = "what-if", after_help = advice::WHATIF_EXAMPLES)]
+    #[command(name = "whatif", alias = "what-if", after_help = advice::WHATIF_EXAMPLES)]
     WhatIf(WhatIfArgs),
     /// Step time as a function of the machine: which rate helps most, and until when
-    #[command(visible_alias = "co-design", after_help = advice::CODESIGN_EXAMPLES)]
+    #[command(alias = "co-design", after_help = advice::CODESIGN_EXAMPLES)]
     Codesign(CodesignArgs),
     /// Match collectives over ranks: who waited for whom, transfer times, bandwidth
     #[command(after_help = COLLECTIVES_EXAMPLES)]
