@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::collectives::CollectiveKind;
-use crate::match_collectives::call::{Call, Calls};
+use crate::match_collectives::call::{Call, Calls, Place};
 
 /// How calls were found to be one collective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -83,13 +83,19 @@ fn match_group(all: &Calls, group: u32, list: &[usize], found: &mut Vec<Matched>
         found.push(Matched { group, part: 0, sequence: Some(seq), calls, by });
     }
     let mut part = 0;
+    let from = found.len();
     for (_, ranks) in ordered {
         match_lists(all, group, ranks.into_values().collect(), &mut part, found);
+    }
+    // NCCL's name of a communicator is no other's.
+    if list.iter().filter_map(|&place| all.calls.get(place)).any(|call| call.is_seq_of_kind) {
+        found.iter_mut().skip(from).for_each(|entry| entry.part = 0);
     }
 }
 
 /// Matches the calls of several ranks that have no sequence numbers.
 fn match_lists(all: &Calls, group: u32, mut ranks: Vec<Vec<usize>>, part: &mut u32, found: &mut Vec<Matched>) {
+    let is_timed = all.groups.get(group as usize).is_none_or(|key| key.place != Place::Enqueued);
     while !ranks.is_empty() {
         let longest = ranks.iter().enumerate().max_by_key(|(index, list)| (list.len(), std::cmp::Reverse(*index)));
         let Some((index, _)) = longest else { return };
@@ -101,7 +107,7 @@ fn match_lists(all: &Calls, group: u32, mut ranks: Vec<Vec<usize>>, part: &mut u
         let mut others = Vec::new();
         for list in ranks {
             let calls = calls_at(all, &list);
-            let Some(pairing) = pair(&pivot_calls, &calls) else {
+            let Some(pairing) = pair(&pivot_calls, &calls, is_timed) else {
                 others.push(list);
                 continue;
             };
@@ -165,10 +171,13 @@ fn agree(a: &Call, b: &Call) -> bool {
     same_kind && same_size
 }
 
-/// `None` if the calls cannot be those of one communicator.
-fn pair(a: &[&Call], b: &[&Call]) -> Option<Pairing> {
+/// `None` if the calls cannot be those of one communicator. Times say nothing where hosts only hand calls over.
+fn pair(a: &[&Call], b: &[&Call], is_timed: bool) -> Option<Pairing> {
     let in_order = (a.len() == b.len() && a.iter().zip(b).all(|(a, b)| agree(a, b)))
         .then(|| pairing(a, b, (0..a.len()).map(|index| (index, index)).collect(), MatchedBy::Order));
+    if !is_timed {
+        return in_order;
+    }
     // Ends that coincide in order leave nothing to look for.
     if in_order.as_ref().is_some_and(|order| order.violation_ns <= END_TOLERANCE_NS && order.spread_ns <= SURE_NS) {
         return in_order;

@@ -493,10 +493,9 @@ mod tests {
         let current = |name: &str| (name == "NCCL_PROFILER_PLUGIN").then(|| OsString::from("inspector"));
         let (variables, notices) = environment(&options(), Path::new("/r"), Path::new("/f"), None, current);
         assert!(!variables.iter().any(|(name, _)| name == "NCCL_PROFILER_PLUGIN"));
-        let [notice] = notices.as_slice() else { panic!("{notices:?}") };
         assert_eq!(
-            notice,
-            "NCCL's collectives are not recorded: NCCL_PROFILER_PLUGIN is set to inspector; unset it to record them"
+            notices,
+            ["NCCL's collectives are not recorded: NCCL_PROFILER_PLUGIN is set to inspector; unset it to record them"]
         );
         let none = LaunchOptions { nccl: None, ..options() };
         let (variables, notices) = environment(&none, Path::new("/r"), Path::new("/f"), None, |_| None);

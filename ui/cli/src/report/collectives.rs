@@ -135,7 +135,8 @@ fn costs(text: &mut String, found: &CollectiveReport, columns: usize) {
     if found.costs.iter().any(|cost| cost.enqueued_only) {
         note(
             text,
-            "Without a transfer: the recording tells when hosts handed these to their devices, not when they ran. Kernels of              the GPU do, or `gapless record --nccl channels`",
+            "Without a transfer: the recording tells when hosts handed these to their devices, not when they ran. Kernels of the \
+             GPU do, or `gapless record --nccl channels`",
             columns,
         );
     }
@@ -230,7 +231,8 @@ fn longest(text: &mut String, report: &CollectivesReport, top: usize, columns: u
             if instance.enqueued_only { String::new() } else { last(&report.found, timing, instance.edge) },
         ]);
     }
-    heading(text, "Longest waits");
+    let is_timed = report.found.collectives.iter().any(|entry| !entry.instance.enqueued_only);
+    heading(text, if is_timed { "Longest waits" } else { "Handed over" });
     text.push_str(&table.without_empty_columns().render(columns));
     let hidden = sorted.len().saturating_sub(top);
     if hidden > 0 {
