@@ -200,17 +200,21 @@ impl ProcessRecording {
 
     /// Whether the process holds records of devices that are not in its rings yet, and can be asked for them.
     pub fn has_device_source(&self) -> bool {
-        !self.is_done && self.reader.header().sources.load(Ordering::Relaxed) & SOURCE_CUPTI != 0
+        let calls = |reader: &SegmentReader| reader.header().sources.load(Ordering::Relaxed) & SOURCE_CUPTI != 0;
+        !self.is_done && self.reader.as_ref().is_some_and(calls)
     }
 
     /// Asks the process for what device libraries still hold.
     pub fn ask_for_flush(&self) {
-        self.reader.ask_for_flush();
+        if let Some(reader) = &self.reader {
+            reader.ask_for_flush();
+        }
     }
 
     /// Whether it has not answered yet.
     pub fn is_flushing(&self) -> bool {
-        self.reader.is_flushing() && procfs::is_running(self.entry.pid, self.start_time)
+        self.reader.as_ref().is_some_and(SegmentReader::is_flushing)
+            && procfs::is_running(self.entry.pid, self.start_time)
     }
 
     /// Process id.
