@@ -200,8 +200,8 @@ impl ProcessRecording {
 
     /// Whether the process holds records of devices that are not in its rings yet, and can be asked for them.
     pub fn has_device_source(&self) -> bool {
-        let has = |reader: &SegmentReader| reader.header().sources.load(Ordering::Relaxed) & SOURCE_CUPTI != 0;
-        !self.is_done && self.reader.as_ref().is_some_and(has)
+        let calls = |reader: &SegmentReader| reader.header().sources.load(Ordering::Relaxed) & SOURCE_CUPTI != 0;
+        !self.is_done && self.reader.as_ref().is_some_and(calls)
     }
 
     /// Asks the process for what device libraries still hold.

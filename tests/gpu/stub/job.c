@@ -1,4 +1,5 @@
-/* A job on the STUB of CUDA (see stub.h): operators by NVTX's injection interface, work on streams that are not there.
+/* A job on the STUB of CUDA (see stub.h): ranges by NVTX's injection interface, operators by the C interface that the
+ * Python hook uses, work on streams that are not there.
  *
  *     job train STEPS          steps with operators, copies, events, two streams, a graph, allocations
  *     job launches N           N launches, then a wait
@@ -66,7 +67,16 @@ static void nvtx(void) {
     push_a = (push_fn)functions[9];
     pop = (pop_fn)functions[11];
 }
-static void begin(const char *name) { if (push_a) push_a(name); }
+static void (*push_kind)(const char *, int);
+static void operators(void) {
+    const char *path = getenv("GAPLESS_INJECT");
+    void *image = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    if (image) push_kind = (void (*)(const char *, int))dlsym(image, "gapless_push_kind");
+}
+static void begin(const char *name) {
+    if (push_kind && !strncmp(name, "aten::", 6)) push_kind(name, 1);
+    else if (push_a) push_a(name);
+}
 static void end(void) { if (pop) pop(); }
 
 #define GEMM "_ZN7cutlass6KernelI4gemmEEvPfi"
@@ -123,7 +133,7 @@ static void late(const char *how) {
     if (!strcmp(how, "abort")) abort();
     if (!strcmp(how, "thread")) {
         pthread_t thread;
-        pthread_create(&thread, NULL, launching, &thread);
+        pthread_create(&thread, NULL, launching, NULL);
         pthread_join(thread, NULL);
     }
 }
@@ -132,6 +142,7 @@ int main(int count, char **words) {
     const char *what = count > 1 ? words[1] : "";
     const char *more = count > 2 ? words[2] : "";
     nvtx();
+    operators();
     if (!strcmp(what, "forkfirst")) {
         pid_t child = fork();
         cuInit(0);
