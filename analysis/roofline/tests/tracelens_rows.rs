@@ -60,7 +60,8 @@ fn parameters(row: &Row) -> HashMap<String, ArgValue> {
 /// FLOPs and bytes of a row by our formulas and its rules.
 fn figures(row: &Row) -> (f64, f64) {
     let parameters = parameters(row);
-    let whole = |key: &str| parameters[key].as_i64().unwrap();
+    // Columns that some rows leave empty are numbers with a point.
+    let whole = |key: &str| parameters[key].to_string().parse::<f64>().unwrap() as i64;
     if row["name"].starts_with("pseudo_op::moe") {
         // The widths of the experts are in no input; TraceLens read them elsewhere.
         let of = |key: &str| whole(key) as f64;
@@ -127,6 +128,7 @@ fn as_summary(row: &Row) -> Row {
     let mut found: Row = row.iter().map(|(column, value)| (plain(column), value.clone())).collect();
     let is_text = |value: &str| !value.starts_with(['(', '[', '\'']) && value.parse::<f64>().is_err();
     let parameters = row.iter().filter_map(|(column, value)| Some((column.strip_prefix("param: ")?, value)));
+    let parameters = parameters.filter(|(_, value)| !value.is_empty());
     let parameters = parameters.map(|(name, value)| match is_text(value) {
         true => format!("'{name}': '{value}'"),
         false => format!("'{name}': {value}"),
@@ -138,7 +140,7 @@ fn as_summary(row: &Row) -> Row {
 #[test]
 fn flops_and_bytes_of_every_table_of_a_category() {
     let Some(folder) = shared() else { return };
-    let (mut tables, mut compared, mut wrong) = (0, 0, Vec::new());
+    let (mut tables, mut compared, mut wrong, mut exceptions) = (0, 0, Vec::new(), 0);
     for report in REPORTS {
         let files = std::fs::read_dir(folder.join("expected/tracelens").join(report)).unwrap();
         let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
@@ -154,7 +156,12 @@ fn flops_and_bytes_of_every_table_of_a_category() {
                 let expected = number(&row["GFLOPS"]) * 1e9;
                 let expected_bytes = row["Data Moved (MB)"].parse::<f64>().ok().map(|mib| mib * 1_048_576.0);
                 compared += 1;
-                if !is_close(flops, expected) || expected_bytes.is_some_and(|expected| !is_close(bytes, expected)) {
+                let fits = is_close(flops, expected) && expected_bytes.is_none_or(|expected| is_close(bytes, expected));
+                if fits {
+                } else if row["name"] == "aten::copy_" && row["Input type"].contains("'double'") {
+                    // A number of the host becomes an element: TraceLens takes its type for that of the result.
+                    exceptions += 1;
+                } else {
                     wrong.push(format!(
                         "{} {} {}: {flops} {bytes}, expected {expected} {expected_bytes:?}",
                         file.display(),
@@ -166,7 +173,7 @@ fn flops_and_bytes_of_every_table_of_a_category() {
         }
     }
     assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!((tables, compared), (0, 0));
+    assert_eq!((tables, compared, exceptions), (57, 443, 4));
 }
 
 /// Busy time of a call as TraceLens adds it up: floating-point µs of the file, an end being a rounded sum.

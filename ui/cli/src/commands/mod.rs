@@ -16,6 +16,7 @@ pub mod path;
 pub mod record;
 #[cfg(all(target_os = "linux", feature = "desktop"))]
 mod recording;
+pub mod roofline;
 pub mod trust;
 
 #[cfg(target_os = "linux")]

@@ -5,6 +5,7 @@ pub mod clocks;
 pub mod collectives;
 pub mod info;
 pub mod path;
+pub mod roofline;
 pub mod sentence;
 mod tables;
 mod totals;
