@@ -48,7 +48,7 @@ pub(crate) fn calls(trace: &Trace, rank: RankId, convention: Convention) -> (Vec
     let mut calls: Vec<Call> = Vec::new();
     for (_, id) in work {
         let launch = trace.launches().launch_of(id);
-        let owner = launch.and_then(|launch| owner(trace, &host, launch));
+        let owner = launch.and_then(|launch| owner(trace, &host, launch, convention));
         let key = match owner {
             // Each communication kernel is a call: several of one operator are several collectives.
             _ if is_communication(trace, id) => Key::Work(id),
@@ -84,10 +84,19 @@ fn is_communication(trace: &Trace, id: EventId) -> bool {
 }
 
 /// The operator that answers for what `launch` launched: the outermost one whose parts are only its implementation,
-/// else the innermost.
-fn owner(trace: &Trace, host: &HostTree, launch: EventId) -> Option<EventId> {
+/// else the innermost, or the one around it that it is another form of (`div` by a number calls `div` by a tensor).
+fn owner(trace: &Trace, host: &HostTree, launch: EventId, convention: Convention) -> Option<EventId> {
     let whole = host.operators_around(launch).filter(|&operator| is_whole(trace.name(operator))).last();
-    whole.or_else(|| host.operator_around(launch))
+    whole.or_else(|| {
+        let innermost = host.operator_around(launch)?;
+        let name = trace.event(innermost).name;
+        // TraceLens does so only for the operators that it has a model of.
+        let modelled = ["aten::add", "aten::copy_", "aten::div", "aten::mul"];
+        if convention == Convention::TraceLens && !modelled.contains(&trace.text(name)) {
+            return Some(innermost);
+        }
+        host.operators_around(launch).take_while(|&operator| trace.event(operator).name == name).last()
+    })
 }
 
 fn fill(trace: &Trace, host: &HostTree, call: &mut Call, batches: &[(i64, i64, Batch)], convention: Convention) {

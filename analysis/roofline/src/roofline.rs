@@ -164,7 +164,8 @@ pub struct OperatorGroup {
     pub roof_ns: Option<f64>,
     /// Summed time that good kernels would take, in ns.
     pub attainable_ns: Option<f64>,
-    /// `device_ns` above what is attainable, in ns; zero where it is below.
+    /// `device_ns` above what is attainable, in ns; zero where it is below. `None` for communication, whose time holds
+    /// waits for other ranks.
     pub headroom_ns: Option<f64>,
     /// What limits a call.
     pub bound: Option<Bound>,
@@ -413,7 +414,9 @@ fn group(trace: &Trace, calls: &[&Call], gpu: Option<&Gpu>) -> Option<OperatorGr
         unknown: unknown.map(|unknown| unknown.reason.clone()),
         roof_ns: roof.map(|roof| total(roof.roof_ns)),
         attainable_ns,
-        headroom_ns: attainable_ns.map(|attainable| (device_ns as f64 - attainable).max(0.0)),
+        headroom_ns: attainable_ns
+            .filter(|_| class != OperatorClass::Communication)
+            .map(|attainable| (device_ns as f64 - attainable).max(0.0)),
         bound: roof.map(|roof| roof.bound),
         precision: roof.and_then(|roof| roof.precision),
         flops_per_byte: cost.filter(|cost| cost.bytes > 0.0).map(|cost| cost.flops / cost.bytes),

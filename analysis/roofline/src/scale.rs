@@ -171,8 +171,10 @@ fn ratio(facts: &KernelFacts, from: &Gpu, to: &Gpu) -> Result<(f64, f64, f64), S
     let is_matrix = facts.cost.is_none_or(|cost| cost.unit == Unit::Matrix);
     if let Some(cost) = facts.cost.filter(|cost| cost.bytes > 0.0 || cost.flops > 0.0) {
         // Vector work follows memory unless arithmetic takes longer.
+        // Libraries of another maker cut the work into other blocks.
+        let blocks = facts.blocks.filter(|_| from.vendor == to.vendor);
         let of = |gpu: &Gpu| {
-            times(&cost, gpu, facts, facts.blocks).map(|(compute, memory)| compute.max(memory)).ok_or_else(|| {
+            times(&cost, gpu, facts, blocks).map(|(compute, memory)| compute.max(memory)).ok_or_else(|| {
                 let what = cost.dtype.map_or_else(|| "rate".to_owned(), |dtype| format!("rate for {}", dtype.label()));
                 ScaleError::Missing { gpu: gpu.name.clone(), what }
             })
@@ -298,6 +300,10 @@ impl Calibration {
             let total: f64 = model.iter().map(|sample| sample.count * sample.to_ns).sum();
             for sample in model.iter().filter(|sample| ScaleClass::of(&sample.facts, from) == class) {
                 let Ok((_, ratio, _)) = ratio(&sample.facts, from, to) else { continue };
+                // Durations near both floors say nothing of what lies above them.
+                if sample.facts.dur_ns < 2.0 * floors.0 && sample.to_ns < 2.0 * floors.1 {
+                    continue;
+                }
                 let predicted = above_floor(sample.facts.dur_ns, floors.0) * ratio;
                 // A measured duration near the floor says little of what lies above it.
                 let measured = (sample.to_ns - floors.1).max(0.15 * sample.to_ns);

@@ -24,9 +24,11 @@ impl Run {
         &self.roofline.device.as_ref().unwrap().gpu
     }
 
-    /// All its kernels.
+    /// Its kernels, but for those that no operator launched: each recording began within other work, which left kernels
+    /// behind that are not the model's.
     fn kernels(&self) -> Vec<KernelFacts> {
-        let work = self.roofline.calls().iter().flat_map(|call| &call.work);
+        let calls = self.roofline.calls().iter().filter(|call| call.event.is_some());
+        let work = calls.flat_map(|call| &call.work);
         let kernels = work.filter(|id| self.trace.event(**id).kind.is_kernel());
         kernels.map(|&id| self.roofline.kernel_facts(&self.trace, id).unwrap()).collect()
     }
@@ -81,6 +83,7 @@ fn kernel_sums_on_the_other_device() {
         Run { trace, roofline }
     };
     let [h100, mi300] = ["h100", "mi300"].map(|device| MODELS.map(|model| run(device, model)));
+    let mut missing = 0;
     for (from, to) in [(&h100, &mi300), (&mi300, &h100)] {
         let all: Vec<Vec<Sample>> = from.iter().zip(to).map(|(from, to)| samples(from, to)).collect();
         let (source, target) = (from[0].gpu(), to[0].gpu());
@@ -121,9 +124,18 @@ fn kernel_sums_on_the_other_device() {
         );
         assert!(ours < peaks, "better than peaks: {ours} {peaks}");
         let shipped = Calibration::fit(&all, source, target, "");
-        eprintln!("{shipped:#?}");
+        eprintln!("[[calibration]]\nfrom = {:?}\nto = {:?}", source.name, target.name);
+        let floors = (shipped.from_floor_ns.unwrap(), shipped.to_floor_ns.unwrap());
+        eprintln!("from_floor_ns = {:.0}\nto_floor_ns = {:.0}", floors.0, floors.1);
+        for (class, factor) in &shipped.classes {
+            eprintln!("classes.{} = {{ factor = {:.4}, spread = {:.4} }}", class.key(), factor.factor, factor.spread);
+        }
         // The table ships what is learnt from all of them.
-        let found = table.calibration(source, target).expect("the table has this pair");
+        let found = table.calibration(source, target);
+        let Some(found) = found else {
+            missing += 1;
+            continue;
+        };
         let near = |a: f64, b: f64| (a - b).abs() <= 2e-3 * b.abs();
         assert!(near(found.from_floor_ns.unwrap(), shipped.from_floor_ns.unwrap()));
         assert!(near(found.to_floor_ns.unwrap(), shipped.to_floor_ns.unwrap()));
@@ -133,4 +145,5 @@ fn kernel_sums_on_the_other_device() {
             assert!(near(found.factor, factor.factor) && near(found.spread, factor.spread), "{class:?}: {factor:?}");
         }
     }
+    assert_eq!(missing, 0, "the table has both pairs");
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use common::{literal, rows, shared, trace};
 use gapless_analysis::Convention;
 use gapless_roofline::{Batch, Call, DType, HardwareTable, Operator, Requests, Roofline, cost, grouped_gemm};
-use gapless_trace::{ArgValue, RankId, Trace};
+use gapless_trace::{ArgValue, EventId, RankId, Trace};
 
 const REPORTS: [&str; 12] = [
     "h100/bert-small",
@@ -60,7 +60,8 @@ fn parameters(row: &Row) -> HashMap<String, ArgValue> {
 /// FLOPs and bytes of a row by our formulas and its rules.
 fn figures(row: &Row) -> (f64, f64) {
     let parameters = parameters(row);
-    let whole = |key: &str| parameters[key].as_i64().unwrap();
+    // Columns that some rows leave empty are numbers with a point.
+    let whole = |key: &str| parameters[key].to_string().parse::<f64>().unwrap() as i64;
     if row["name"].starts_with("pseudo_op::moe") {
         // The widths of the experts are in no input; TraceLens read them elsewhere.
         let of = |key: &str| whole(key) as f64;
@@ -118,7 +119,61 @@ fn flops_and_bytes_of_every_row() {
         }
     }
     assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!((compared, exceptions.len()), (367, 1), "{exceptions:#?}");
+    assert_eq!((compared, exceptions.len()), (403, 1), "{exceptions:#?}");
+}
+
+/// A row of a table of one category (`GEMM.csv`) with the columns of the summary.
+fn as_summary(row: &Row) -> Row {
+    let plain = |column: &str| column.strip_suffix("_first").unwrap_or(column).to_owned();
+    let mut found: Row = row.iter().map(|(column, value)| (plain(column), value.clone())).collect();
+    let is_text = |value: &str| !value.starts_with(['(', '[', '\'']) && value.parse::<f64>().is_err();
+    let parameters = row.iter().filter_map(|(column, value)| Some((column.strip_prefix("param: ")?, value)));
+    let parameters = parameters.filter(|(_, value)| !value.is_empty());
+    let parameters = parameters.map(|(name, value)| match is_text(value) {
+        true => format!("'{name}': '{value}'"),
+        false => format!("'{name}': {value}"),
+    });
+    found.insert("perf_params".to_owned(), format!("{{{}}}", parameters.collect::<Vec<_>>().join(", ")));
+    found
+}
+
+#[test]
+fn flops_and_bytes_of_every_table_of_a_category() {
+    let Some(folder) = shared() else { return };
+    let (mut tables, mut compared, mut wrong, mut exceptions) = (0, 0, Vec::new(), 0);
+    for report in REPORTS {
+        let files = std::fs::read_dir(folder.join("expected/tracelens").join(report)).unwrap();
+        let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        for file in files {
+            let rows = rows(&file);
+            if !rows.first().is_some_and(|row| row.contains_key("GFLOPS_first")) {
+                continue;
+            }
+            tables += 1;
+            for row in rows.iter().map(as_summary).filter(|row| !row["GFLOPS"].is_empty()) {
+                let (flops, bytes) = figures(&row);
+                let expected = number(&row["GFLOPS"]) * 1e9;
+                let expected_bytes = row["Data Moved (MB)"].parse::<f64>().ok().map(|mib| mib * 1_048_576.0);
+                compared += 1;
+                let fits = is_close(flops, expected) && expected_bytes.is_none_or(|expected| is_close(bytes, expected));
+                if fits {
+                } else if row["name"] == "aten::copy_" && row["Input type"].contains("'double'") {
+                    // A number of the host becomes an element: TraceLens takes its type for that of the result.
+                    exceptions += 1;
+                } else {
+                    wrong.push(format!(
+                        "{} {} {}: {flops} {bytes}, expected {expected} {expected_bytes:?}",
+                        file.display(),
+                        row["name"],
+                        row["Input Dims"]
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!((tables, compared, exceptions), (61, 443, 4));
 }
 
 /// Busy time of a call as TraceLens adds it up: floating-point µs of the file, an end being a rounded sum.
@@ -126,7 +181,12 @@ fn busy_us(trace: &Trace, call: &Call) -> f64 {
     let rank = trace.rank(RankId(0)).unwrap();
     let base = rank.base_time_ns.unwrap_or_default() + rank.clock_offset_ns;
     let mut merged: Vec<(f64, f64)> = Vec::new();
-    for &id in &call.work {
+    // ROCm's tracer draws no arrow from these fills to their work, and TraceLens follows arrows.
+    let is_followed = |id: &EventId| {
+        let launch = trace.launches().launch_of(*id);
+        launch.is_none_or(|launch| trace.name(launch) != "hipMemsetAsync")
+    };
+    for &id in call.work.iter().filter(|id| is_followed(id)) {
         let event = trace.event(id);
         let start = (event.start.nanos() - base) as f64 / 1e3;
         let end = start + event.dur.nanos() as f64 / 1e3;
@@ -196,5 +256,5 @@ fn counts_and_kernel_times_of_every_row_in_the_traces() {
         }
     }
     assert!(wrong.is_empty(), "{} differ, {compared} fit:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!((compared, elsewhere), (0, 0));
+    assert_eq!((compared, elsewhere), (474, 31));
 }

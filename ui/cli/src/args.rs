@@ -84,6 +84,12 @@ Examples:
   gapless trust rank0.json.gz
   gapless trust run42/ --json | jq '{grade, checks}'";
 
+const ROOFLINE_EXAMPLES: &str = "\
+Examples:
+  gapless roofline rank0.json.gz
+  gapless roofline rank0.json.gz --gpu 'H100 PCIe' --top 30
+  gapless roofline run42/ --rank 3 --json | jq '.ranks[] | .utilisation'";
+
 const CLOCKS_EXAMPLES: &str = "\
 Examples:
   gapless clocks run42/
@@ -159,6 +165,9 @@ pub enum Command {
     /// Say how far the engine's model is from the recording, and how far to trust it
     #[command(after_help = TRUST_EXAMPLES)]
     Trust(TrustArgs),
+    /// Compare operators with what their device could do: bounds, headroom, MFU
+    #[command(after_help = ROOFLINE_EXAMPLES)]
+    Roofline(RooflineArgs),
     /// Write traces in another format: Perfetto, Parquet, Chrome JSON, profiles
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
@@ -397,6 +406,30 @@ pub struct TrustArgs {
     /// Trace files, folders or quoted patterns
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<String>,
+    /// Print one JSON object (docs/json-schema.md) instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RooflineArgs {
+    /// Trace files, folders or quoted patterns
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<String>,
+    /// Device to compare with [default: the one that the trace names]
+    #[arg(long, value_name = "NAME")]
+    pub gpu: Option<String>,
+    /// TOML file with devices of your own (docs/roofline.md); its values win
+    #[arg(long, value_name = "FILE")]
+    pub hardware: Option<PathBuf>,
+    /// Only this rank
+    #[arg(long, value_name = "R")]
+    pub rank: Option<u32>,
+    /// Rows per table [default: 10, and all with --json]
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
     /// Print one JSON object (docs/json-schema.md) instead of text
     #[arg(long, help_heading = "Output")]
     pub json: bool,

@@ -64,6 +64,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             prepare(&args.read)?;
             commands::clocks::run(&args)
         }
+        Command::Roofline(args) => {
+            prepare(&args.read)?;
+            commands::roofline::run(&args)
+        }
         Command::Convert(args) => {
             prepare(&args.read)?;
             commands::convert::run(&args)

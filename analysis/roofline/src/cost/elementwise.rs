@@ -155,17 +155,34 @@ fn of_form(operator: &Operator, form: Form, convention: Convention) -> Result<Op
         Form::Backward => {
             let first = operator.need(0)?;
             let shape = broadcast(operator)?;
-            let read: Result<f64, String> = operator.tensors().map(Tensor::bytes).sum();
-            Ok(vector(first.dtype, elements(&shape), read? + elements(&shape) * first.element_bytes()?))
+            let bytes: Result<f64, String> = read(operator).map(Tensor::bytes).sum();
+            Ok(vector(first.dtype, elements(&shape), bytes? + elements(&shape) * first.element_bytes()?))
         }
         Form::Map | Form::Compare => map(operator, form, convention),
     }
 }
 
-/// The common shape of all tensors.
+/// The tensors that are read. What follows them is the result, given by the caller (`out=`).
+fn read(operator: &Operator) -> impl Iterator<Item = &Tensor> {
+    let base = operator.base();
+    let count = match base.strip_suffix('_').unwrap_or(base) {
+        "where"
+        | "addcmul"
+        | "addcdiv"
+        | "lerp"
+        | "mse_loss_backward"
+        | "binary_cross_entropy_backward"
+        | "smooth_l1_loss_backward" => 3,
+        "isnan" | "isinf" | "isfinite" | "logical_not" => 1,
+        _ => 2,
+    };
+    (0..count).filter_map(|index| operator.get(index))
+}
+
+/// The common shape of the tensors that are read.
 fn broadcast(operator: &Operator) -> Result<Vec<u64>, String> {
     let mut common: Vec<u64> = Vec::new();
-    for tensor in operator.tensors() {
+    for tensor in read(operator) {
         if tensor.shape.len() > common.len() {
             let missing = tensor.shape.len() - common.len();
             common.splice(0..0, std::iter::repeat_n(1, missing));
@@ -186,16 +203,16 @@ fn map(operator: &Operator, form: Form, convention: Convention) -> Result<Operat
     // One of the first two may be a number.
     operator.need(0).or_else(|_| operator.need(1))?;
     let shape = broadcast(operator)?;
-    let read: Result<f64, String> = operator.tensors().map(Tensor::bytes).sum();
-    let mut read = read?;
+    let bytes: Result<f64, String> = read(operator).map(Tensor::bytes).sum();
+    let mut bytes = bytes?;
     // Numbers, and tensors without dimensions beside some with, do not widen the result but from whole to floating.
     let sized = |tensor: &&Tensor| tensor.shape.is_empty() == shape.is_empty();
     let condition = |tensor: &&Tensor| tensor.dtype != Some(DType::Bool);
-    let types = || operator.tensors().filter(sized);
+    let types = || read(operator).filter(sized);
     let masks = matches!(operator.base(), "where" | "masked_fill" | "masked_fill_");
     let dtype =
         types().filter(|tensor| !masks || condition(tensor)).fold(None, |dtype, tensor| wider(dtype, tensor.dtype));
-    let dtype = dtype.or_else(|| operator.tensors().find(condition).and_then(|tensor| tensor.dtype));
+    let dtype = dtype.or_else(|| read(operator).find(condition).and_then(|tensor| tensor.dtype));
     let in_place = operator.base().ends_with('_');
     let dtype = if in_place { operator.get(0).and_then(|first| first.dtype).or(dtype) } else { dtype };
     let mut result = match form {
@@ -208,13 +225,13 @@ fn map(operator: &Operator, form: Form, convention: Convention) -> Result<Operat
     }
     if convention == Convention::TraceLens && operator.base() != "pow" {
         // It reads a number as an element of 4 bytes, and writes the wider type of the first two inputs.
-        let of = |index: usize| operator.get(index).and_then(|tensor| tensor.dtype).map(DType::bytes);
-        let number = |index: usize| matches!(operator.inputs.get(index), Some(crate::Input::Scalar(_)));
-        read += if number(1) { 4.0 } else { 0.0 };
+        let of = |index: usize| operator.get(index).filter(sized).and_then(|tensor| tensor.dtype).map(DType::bytes);
+        let number = matches!(operator.inputs.get(1), Some(crate::Input::Scalar(_)));
+        bytes += if number { 4.0 } else { 0.0 };
         result = of(0).unwrap_or(0.0).max(of(1).unwrap_or(0.0));
     }
     let written = elements(&shape);
-    Ok(vector(dtype, written, read + written * result))
+    Ok(vector(dtype, written, bytes + written * result))
 }
 
 #[cfg(test)]
@@ -256,6 +273,9 @@ mod tests {
         assert_eq!(both(&choose), (32.0, 32.0 + 2.0 + 64.0 + 64.0));
         let backward = op("aten::threshold_backward").tensor(&[4, 8], Bf16).tensor(&[4, 8], Bf16).scalar("0");
         assert_eq!(both(&backward), (32.0, 192.0));
+        // The caller gives the result, which is not read.
+        let out = op("aten::mul").tensor(&[512], Bf16).tensor(&[], F64).tensor(&[512], Bf16);
+        assert_eq!(both(&out), (512.0, 1024.0 + 8.0 + 1024.0));
         let dropout = op("aten::native_dropout").tensor(&[4, 8], Bf16).scalar("0.1");
         assert_eq!(both(&dropout), (64.0, 128.0 + 32.0));
     }

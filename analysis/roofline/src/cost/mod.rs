@@ -221,7 +221,7 @@ pub fn cost(operator: &Operator, convention: Convention) -> Result<OperatorCost,
 /// shapes. Of several such operators around a kernel the outermost counts.
 #[must_use]
 pub fn is_whole(name: &str) -> bool {
-    const WHOLE: [&str; 27] = [
+    const WHOLE: [&str; 29] = [
         "_cudnn_attention_forward",
         "_efficient_attention_forward",
         "_embedding_bag",
@@ -238,10 +238,12 @@ pub fn is_whole(name: &str) -> bool {
         "batch_norm",
         "convolution",
         "convolution_backward",
+        "cumsum",
         "embedding_dense_backward",
         "group_norm",
         "layer_norm",
         "linalg_norm",
+        "max_pool2d_with_indices_backward",
         "native_batch_norm_backward",
         "native_group_norm_backward",
         "native_layer_norm_backward",

@@ -22,6 +22,7 @@ pub(super) fn cost(operator: &Operator, _: Convention) -> Answer {
         "flip" | "roll" | "repeat_interleave" | "tril" | "triu" | "tril_" | "triu_" => map(operator),
         "permute_2D_sparse_data" | "permute_sparse_features" | "permute_pooled_embs_auto_grad" => map_all(operator),
         "max_pool2d_with_indices" | "avg_pool2d" => pool(operator),
+        "max_pool2d_with_indices_backward" => pool_backward(operator),
         "nonzero" | "masked_select" | "_unique2" | "unique_dim" => {
             Err("how much comes out depends on the data".to_owned())
         }
@@ -141,6 +142,14 @@ fn pool(operator: &Operator) -> Result<OperatorCost, String> {
     let places = if operator.base() == "max_pool2d_with_indices" { 8.0 } else { 0.0 };
     let bytes = input.bytes()? + results * (input.element_bytes()? + places);
     Ok(OperatorCost::vector(OperatorClass::Reduction, input.dtype, results * window, bytes))
+}
+
+/// gradient, input, …, places: the input's gradient is filled with zeros, then one element for each result is added to.
+fn pool_backward(operator: &Operator) -> Result<OperatorCost, String> {
+    let (gradient, input) = (operator.need(0)?, operator.need(1)?);
+    let places = 8.0 * gradient.elements();
+    let bytes = gradient.bytes()? + places + input.bytes()? + 2.0 * gradient.bytes()?;
+    Ok(OperatorCost::vector(OperatorClass::Movement, gradient.dtype, gradient.elements(), bytes))
 }
 
 #[cfg(test)]

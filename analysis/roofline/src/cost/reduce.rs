@@ -35,8 +35,11 @@ fn reduce(
     convention: Convention,
 ) -> Result<OperatorCost, String> {
     let input = operator.need(0)?;
-    if matches!(operator.base(), "max" | "min") && operator.get(1).is_some_and(|other| !other.shape.is_empty()) {
-        return Err("the two-tensor form of max and min is element-wise".to_owned());
+    if convention == Convention::Exact
+        && matches!(operator.base(), "max" | "min")
+        && operator.get(1).is_some_and(|other| !other.shape.is_empty())
+    {
+        return Err("whether the second tensor is compared with or written to is not recorded".to_owned());
     }
     let results = match convention {
         // TraceLens takes every result for a single number.

@@ -46,6 +46,9 @@ pub fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
         }
     }
     lines.retain(|fields| fields.len() > 1);
+    if lines.is_empty() {
+        return Vec::new();
+    }
     let header = lines.remove(0);
     lines.into_iter().map(|fields| header.iter().cloned().zip(fields).collect()).collect()
 }

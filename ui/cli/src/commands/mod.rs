@@ -18,6 +18,7 @@ pub mod path;
 pub mod record;
 #[cfg(all(target_os = "linux", feature = "desktop"))]
 mod recording;
+pub mod roofline;
 pub mod trust;
 pub mod whatif;
 

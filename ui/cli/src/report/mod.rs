@@ -7,6 +7,7 @@ pub mod codesign;
 pub mod collectives;
 pub mod info;
 pub mod path;
+pub mod roofline;
 pub mod sentence;
 mod tables;
 mod totals;
