@@ -213,9 +213,10 @@ impl Process {
     }
 
     /// For a thread's first ring: a thread that gets none now gets none later, and thousands may begin at once. Waits about
-    /// a fifth of a second at most.
+    /// a fifth of a second at most; ten times that where rings lie on a disk, which takes longer to give room.
     fn lock_patiently(&self) -> Option<Locked<'_>> {
-        let until_ns = sys::clock_ns(libc::CLOCK_MONOTONIC) + 200_000_000;
+        let most_ns = if alone::is_alone() { 2_000_000_000 } else { 200_000_000 };
+        let until_ns = sys::clock_ns(libc::CLOCK_MONOTONIC) + most_ns;
         loop {
             match self.lock() {
                 None if sys::clock_ns(libc::CLOCK_MONOTONIC) < until_ns => {
@@ -229,6 +230,14 @@ impl Process {
     /// Path of the segment.
     pub(crate) fn path(&self) -> &CStr {
         &self.path
+    }
+
+    /// Whether rings have taken half of what they may.
+    pub(crate) fn is_half_used(&self) -> bool {
+        // SAFETY: as in `is_active`.
+        let header = unsafe { self.header.as_ref() };
+        let used = header.file_end.load(Ordering::Relaxed).saturating_sub(RINGS_OFFSET as u64);
+        used > header.budget_bytes.load(Ordering::Relaxed) / 2
     }
 
     /// Lets another thread take a ring whose slots are all written out.

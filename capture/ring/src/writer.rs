@@ -254,11 +254,13 @@ unsafe extern "C" fn thread_ends(value: *mut libc::c_void) {
     THREAD.set(null_mut());
     // SAFETY: the value was set by `first_event` of this thread, which now ends.
     unsafe {
-        // Without a recorder nobody else frees the ring, and jobs may start any number of threads. Losses are counted in
-        // the ring, so one that has any stays.
-        let is_written =
-            alone::is_alone() && (*(*thread).ring).dropped.load(Ordering::Relaxed) == 0 && (*thread).spill();
         let (process, entry) = (&*(*thread).process, &*(*thread).entry);
+        // Without a recorder nobody else frees the ring, and jobs may start any number of threads; a file for each of them
+        // is made only where rings get scarce. Losses are counted in the ring, so one that has any stays.
+        let is_written = alone::is_alone()
+            && process.is_half_used()
+            && (*(*thread).ring).dropped.load(Ordering::Relaxed) == 0
+            && (*thread).spill();
         (*thread).close();
         if is_written {
             process.give_back_ring(entry);
