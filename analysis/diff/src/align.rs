@@ -138,18 +138,14 @@ fn pair_ranks(base: &Side<'_>, new: &Side<'_>) -> Vec<(u32, u32)> {
     };
     let (own, others) = (numbers(base), numbers(new));
     let same = |number: Option<u32>| others.iter().find(|other| number.is_some() && other.1 == number);
-    let by_number: Vec<(u32, u32)> =
-        own.iter().filter_map(|&(id, number)| Some((id.0, same(number)?.0.0))).collect();
+    let by_number: Vec<(u32, u32)> = own.iter().filter_map(|&(id, number)| Some((id.0, same(number)?.0.0))).collect();
     if by_number.is_empty() { own.iter().zip(&others).map(|(a, b)| (a.0.0, b.0.0)).collect() } else { by_number }
 }
 
 type Keys = Vec<((u32, TrackId), (u32, TrackId))>;
 
 /// Pairs of what has most in common, greedily.
-fn pair_alike(
-    own: &[((u32, TrackId), FxHashMap<u64, u32>)],
-    others: &[((u32, TrackId), FxHashMap<u64, u32>)],
-) -> Keys {
+fn pair_alike(own: &[((u32, TrackId), FxHashMap<u64, u32>)], others: &[((u32, TrackId), FxHashMap<u64, u32>)]) -> Keys {
     let mut scores: Vec<(u64, usize, usize)> = Vec::new();
     for (i, (_, a)) in own.iter().enumerate() {
         for (j, (_, b)) in others.iter().enumerate() {
@@ -230,9 +226,9 @@ fn align_elements(a: &[Element], b: &[Element]) -> (Vec<(usize, usize)>, bool) {
             work(a.get(i)).saturating_sub(work(b.get(j))).saturating_abs()
         };
         let changes = pairs.iter().map(change).fold(0_i64, i64::saturating_add);
-        let is_better = best.as_ref().is_none_or(|(count, least, _)| {
-            pairs.len() > *count || (pairs.len() == *count && changes < *least)
-        });
+        let is_better = best
+            .as_ref()
+            .is_none_or(|(count, least, _)| pairs.len() > *count || (pairs.len() == *count && changes < *least));
         if is_better {
             best = Some((pairs.len(), changes, pairs));
         }
@@ -269,15 +265,13 @@ fn work_signature(side: &Side<'_>, node: u32) -> u64 {
 /// Aligns work of one launch, or work without one: by name, and what lies between by what it is.
 fn align_works((base, own): (&Side<'_>, &[u32]), (new, others): (&Side<'_>, &[u32]), found: &mut Vec<(u32, u32)>) {
     let kind = |side: &Side<'_>, node: u32| -> NodeKind { side.node(node).kind };
-    let same_kinds =
-        own.len() == others.len() && own.iter().zip(others).all(|(&a, &b)| kind(base, a) == kind(new, b));
+    let same_kinds = own.len() == others.len() && own.iter().zip(others).all(|(&a, &b)| kind(base, a) == kind(new, b));
     if same_kinds && own.len() <= 3 {
         found.extend(own.iter().copied().zip(others.iter().copied()));
         return;
     }
-    let names = |side: &Side<'_>, nodes: &[u32]| -> Vec<u64> {
-        nodes.iter().map(|&node| work_signature(side, node)).collect()
-    };
+    let names =
+        |side: &Side<'_>, nodes: &[u32]| -> Vec<u64> { nodes.iter().map(|&node| work_signature(side, node)).collect() };
     let kinds =
         |side: &Side<'_>, nodes: &[u32]| -> Vec<u64> { nodes.iter().map(|&node| kind(side, node) as u64).collect() };
     let mut from = (0, 0);

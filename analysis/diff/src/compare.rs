@@ -143,7 +143,11 @@ impl Row {
     /// Its name for people.
     #[must_use]
     pub fn label(&self) -> String {
-        if self.class.is_empty() { self.cause.label().to_owned() } else { format!("{}: {}", self.cause.label(), self.class) }
+        if self.class.is_empty() {
+            self.cause.label().to_owned()
+        } else {
+            format!("{}: {}", self.cause.label(), self.class)
+        }
     }
 }
 
@@ -163,7 +167,7 @@ pub struct CollectiveChange {
 }
 
 /// How far the recordings show one program.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Alignment {
     /// Steps of the base (by place) and those of the new recording that they were compared with.
     pub steps: Vec<(usize, usize)>,
@@ -273,7 +277,6 @@ pub fn diff<'t>(base: &Recording<'t>, new: &Recording<'t>, options: &DiffOptions
         new_share: share(coverage.new),
         sequences_differ: aligned.sequences_differ,
     };
-    let recorded = |side: &Side<'_>, lengths: &[i64], typical: &[usize]| recorded(side, lengths, typical);
     let (base_recorded, new_recorded) =
         (recorded(&base_side, &base_lengths, &of_base), recorded(&new_side, &new_lengths, &of_new));
     Diff {
@@ -314,9 +317,7 @@ fn fewer(groups: Vec<Group>, names: &mut Names, size: usize) -> Vec<Group> {
             kept.push(group);
             continue;
         }
-        let same = |other: &&mut Group| {
-            (other.cause, other.class, other.name) == (group.cause, group.class, others)
-        };
+        let same = |other: &&mut Group| (other.cause, other.class, other.name) == (group.cause, group.class, others);
         match kept.iter_mut().find(same) {
             Some(other) => other.absorb(group),
             None => {
@@ -380,20 +381,34 @@ impl Maker<'_> {
         let hidden = (self.whole as f64 * LEAST_HIDDEN) as i64;
         if rest != 0 {
             let [base, new] = self.steps;
-            by_row.entry((rest_cause, String::new())).or_insert_with(|| (0, [vec![0; base], vec![0; new]], Vec::new())).0 +=
-                rest;
+            by_row
+                .entry((rest_cause, String::new()))
+                .or_insert_with(|| (0, [vec![0; base], vec![0; new]], Vec::new()))
+                .0 += rest;
         }
-        let row = |((cause, class), (part_ns, sums, mut details)): ((Cause, String), (i64, [Vec<i64>; 2], Vec<Detail>))| {
-            let [base_ns, new_ns] = self.per_step(&sums);
-            let sureness = self.sureness(&sums);
-            let is_hidden = sureness == Sureness::BeyondNoise && (new_ns - base_ns).saturating_abs() > hidden;
-            details.sort_by(|a, b| {
-                let size = |detail: &Detail| (detail.part_ns.saturating_abs(), (detail.new_ns - detail.base_ns).saturating_abs());
-                size(b).cmp(&size(a)).then_with(|| a.name.cmp(&b.name))
-            });
-            let share = part_ns as f64 / self.whole.max(1) as f64;
-            (part_ns != 0 || is_hidden).then_some(Row { cause, class, part_ns, share, base_ns, new_ns, sureness, details })
-        };
+        let row =
+            |((cause, class), (part_ns, sums, mut details)): ((Cause, String), (i64, [Vec<i64>; 2], Vec<Detail>))| {
+                let [base_ns, new_ns] = self.per_step(&sums);
+                let sureness = self.sureness(&sums);
+                let is_hidden = sureness == Sureness::BeyondNoise && (new_ns - base_ns).saturating_abs() > hidden;
+                details.sort_by(|a, b| {
+                    let size = |detail: &Detail| {
+                        (detail.part_ns.saturating_abs(), (detail.new_ns - detail.base_ns).saturating_abs())
+                    };
+                    size(b).cmp(&size(a)).then_with(|| a.name.cmp(&b.name))
+                });
+                let share = part_ns as f64 / self.whole.max(1) as f64;
+                (part_ns != 0 || is_hidden).then_some(Row {
+                    cause,
+                    class,
+                    part_ns,
+                    share,
+                    base_ns,
+                    new_ns,
+                    sureness,
+                    details,
+                })
+            };
         by_row.into_iter().filter_map(row).collect()
     }
 
@@ -453,6 +468,15 @@ fn operator_shapes(trace: &Trace, event: EventId) -> Option<String> {
     shapes(trace, operator)
 }
 
+impl Recording<'_> {
+    /// What it shows.
+    #[must_use]
+    pub fn recorded(&self) -> Recorded {
+        let lengths = self.step_lengths();
+        recorded(&Side::new(self, false), &lengths, &typical(&lengths))
+    }
+}
+
 fn recorded(side: &Side<'_>, lengths: &[i64], typical: &[usize]) -> Recorded {
     let names = side.recording.step_names();
     let steps = lengths.iter().zip(names).enumerate().map(|(place, (&ns, (name, number)))| StepLength {
@@ -487,7 +511,12 @@ fn recorded(side: &Side<'_>, lengths: &[i64], typical: &[usize]) -> Recorded {
     }
 }
 
-fn notes(base: &Recorded, new: &Recorded, alignment: &Alignment, sides: (&Recording<'_>, &Recording<'_>)) -> Vec<String> {
+fn notes(
+    base: &Recorded,
+    new: &Recorded,
+    alignment: &Alignment,
+    sides: (&Recording<'_>, &Recording<'_>),
+) -> Vec<String> {
     let mut notes = Vec::new();
     let name = |devices: &[String]| devices.join(", ");
     if base.devices != new.devices && !base.devices.is_empty() && !new.devices.is_empty() {
@@ -503,7 +532,11 @@ fn notes(base: &Recorded, new: &Recorded, alignment: &Alignment, sides: (&Record
             "The base has {} and the new recording {}; {} compared.",
             ranks(base.ranks),
             ranks(new.ranks),
-            if alignment.ranks.len() == 1 { "1 pair is".to_owned() } else { format!("{} pairs are", alignment.ranks.len()) }
+            if alignment.ranks.len() == 1 {
+                "1 pair is".to_owned()
+            } else {
+                format!("{} pairs are", alignment.ranks.len())
+            }
         ));
     }
     let covered = [alignment.base_share, alignment.new_share].into_iter().flatten().fold(1.0, f64::min);
@@ -527,7 +560,8 @@ fn collectives(sides: [&Side<'_>; 2], typical: [&[usize]; 2]) -> Vec<CollectiveC
         let graph = &side.recording.graph;
         for id in graph.node_ids() {
             let node = graph.node(id);
-            let is_counted = node.kind == NodeKind::Transfer && side.step(id.0).is_some_and(|step| typical.contains(&step));
+            let is_counted =
+                node.kind == NodeKind::Transfer && side.step(id.0).is_some_and(|step| typical.contains(&step));
             if !is_counted {
                 continue;
             }

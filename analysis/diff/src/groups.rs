@@ -323,8 +323,7 @@ impl<'a, 'r> Finder<'a, 'r> {
         let other = self.side(opposite).node(other_id);
         let (base, new) = if which == Which::Base { (own, other) } else { (other, own) };
         if own.kind.is_device() {
-            let covered =
-                if which == Which::Base { &mut self.coverage.base } else { &mut self.coverage.new };
+            let covered = if which == Which::Base { &mut self.coverage.base } else { &mut self.coverage.new };
             covered.0 = covered.0.saturating_add(own.dur_ns);
             covered.1 = covered.1.saturating_add(own.dur_ns);
         }
@@ -335,8 +334,7 @@ impl<'a, 'r> Finder<'a, 'r> {
             let edit = (change != 0).then_some(Edit::Dur(own_id, change));
             self.add(key, which, step, &own, own.dur_ns, edit);
             if which == Which::Base && self.is_typical(which, step) {
-                let sample =
-                    Sample { base: base.event, new: new.event, base_ns: base.dur_ns, new_ns: new.dur_ns };
+                let sample = Sample { base: base.event, new: new.event, base_ns: base.dur_ns, new_ns: new.dur_ns };
                 self.group(key).sample(sample);
             }
         }
@@ -433,7 +431,8 @@ impl<'a, 'r> Finder<'a, 'r> {
         if change == 0 && own.residual_ns == 0 {
             return;
         }
-        let unexplained = side.recording.graph.unexplained_ns(own.id).max(other_side.recording.graph.unexplained_ns(other.id));
+        let unexplained =
+            side.recording.graph.unexplained_ns(own.id).max(other_side.recording.graph.unexplained_ns(other.id));
         let key = if unexplained > 0 {
             let (base_side, base) = if which == Which::Base { (which, own) } else { (opposite, other) };
             let name = without_numbers(&self.event_name(base_side, base));
@@ -446,12 +445,8 @@ impl<'a, 'r> Finder<'a, 'r> {
         let edit = (change != 0).then_some(Edit::Delay(own.id.0, change));
         self.add(key, which, step, own, own.residual_ns, edit);
         if unexplained > 0 && which == Which::Base && self.is_typical(which, step) {
-            let sample = Sample {
-                base: own.event,
-                new: other.event,
-                base_ns: own.residual_ns,
-                new_ns: other.residual_ns,
-            };
+            let sample =
+                Sample { base: own.event, new: other.event, base_ns: own.residual_ns, new_ns: other.residual_ns };
             self.group(key).sample(sample);
         }
     }
@@ -461,8 +456,7 @@ impl<'a, 'r> Finder<'a, 'r> {
         let side = self.side(which);
         let own = side.node(id);
         if own.kind.is_device() {
-            let covered =
-                if which == Which::Base { &mut self.coverage.base } else { &mut self.coverage.new };
+            let covered = if which == Which::Base { &mut self.coverage.base } else { &mut self.coverage.new };
             covered.0 = covered.0.saturating_add(own.dur_ns);
         }
         let next = side.next.get(&id).copied();

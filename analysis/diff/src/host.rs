@@ -71,13 +71,7 @@ pub(crate) fn has_frames(trace: &Trace) -> bool {
     trace.events().kinds().contains(&EventKind::PythonFunction)
 }
 
-fn profile(
-    trace: &Trace,
-    clocks: &ClockAlignment,
-    with_frames: bool,
-    track: TrackId,
-    names: &mut Names,
-) -> Profile {
+fn profile(trace: &Trace, clocks: &ClockAlignment, with_frames: bool, track: TrackId, names: &mut Names) -> Profile {
     let Some(info) = trace.track(track) else { return Profile::new() };
     let time = |at| clocks.to_common(info.rank, at).nanos();
     let mut own: Vec<(i64, i64, EventId, u32)> = Vec::new();

@@ -39,7 +39,19 @@ const CLASSES: [(&str, &[&str]); 8] = [
     ("reduction", &["reduce", "softmax", "argm", "sum", "loss", "nll", "cunn_"]),
     (
         "elementwise",
-        &["elementwise", "pointwise", "vectorized", "triton_poi", "copy", "cat", "fill", "dropout", "relu", "pool", "unrolled"],
+        &[
+            "elementwise",
+            "pointwise",
+            "vectorized",
+            "triton_poi",
+            "copy",
+            "cat",
+            "fill",
+            "dropout",
+            "relu",
+            "pool",
+            "unrolled",
+        ],
     ),
 ];
 

@@ -70,18 +70,16 @@ pub(crate) fn shift(base: &[i64], new: &[i64]) -> Option<(f64, f64)> {
     let pairs = n.saturating_mul(m);
     let middle = pairs as f64 / 2.0;
     let spread = (pairs as f64 * (n + m + 1) as f64 / 12.0).sqrt();
-    let deviation = if n <= EXACT && m <= EXACT {
-        critical(n, m).map(|k| middle - k as f64)
-    } else {
-        Some(Z * spread)
-    };
+    let deviation = if n <= EXACT && m <= EXACT { critical(n, m).map(|k| middle - k as f64) } else { Some(Z * spread) };
     let wider = correlation(base).max(correlation(new));
     let wider = ((1.0 + wider) / (1.0 - wider)).sqrt();
     // The k-th least and the k-th greatest of all differences.
     let k = deviation.map(|deviation| (middle - deviation * wider).floor() as i64 + 1).filter(|&k| k >= 1);
     match k {
         Some(k) => Some(ordered(base, new, k as usize)),
-        None if n.min(m) <= T.len() => welch(base, new).map(|(middle, half)| (middle - half * wider, middle + half * wider)),
+        None if n.min(m) <= T.len() => {
+            welch(base, new).map(|(middle, half)| (middle - half * wider, middle + half * wider))
+        }
         None => None,
     }
 }
@@ -111,7 +109,8 @@ fn critical(n: usize, m: usize) -> Option<usize> {
         for j in 1..=m {
             let row: Vec<f64> = (0..=most)
                 .map(|u| {
-                    let at = |list: Option<&Vec<f64>>, u: usize| list.and_then(|list| list.get(u)).copied().unwrap_or(0.0);
+                    let at =
+                        |list: Option<&Vec<f64>>, u: usize| list.and_then(|list| list.get(u)).copied().unwrap_or(0.0);
                     let taken = u.checked_sub(j).map_or(0.0, |rest| at(before.get(j), rest));
                     taken + at(counts.get(j - 1), u)
                 })
@@ -183,7 +182,7 @@ pub(crate) fn counted(lengths: &[i64]) -> &[i64] {
 pub(crate) fn typical(lengths: &[i64]) -> Vec<usize> {
     let mut order: Vec<usize> = (uncounted(lengths.len())..lengths.len()).collect();
     order.sort_by_key(|&place| (lengths.get(place).copied(), place));
-    let cut = if order.len() < 3 { 0 } else { order.len().div_ceil(4) };
+    let cut = if order.len() < 3 { 0 } else { (order.len() / 4).max(1) };
     let mut middle = order.get(cut..order.len().saturating_sub(cut)).unwrap_or_default().to_vec();
     if middle.is_empty() {
         middle = order.get(order.len() / 2).copied().into_iter().collect();

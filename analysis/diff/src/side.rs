@@ -71,11 +71,9 @@ const NEVER: u32 = 101;
 
 /// What to compare instead of the two recordings where threads hand work over in the graph of only one of them: a thread
 /// that waits would else be compared with one that works. `None` leaves a side as it is.
-pub(crate) fn alike<'t>(
-    base: &Recording<'t>,
-    new: &Recording<'t>,
-) -> (Option<Recording<'t>>, Option<Recording<'t>>) {
-    let loose = |recording: &Recording<'t>| Some(recording.with_hand_offs(LOOSE_PERCENT)).filter(Recording::has_hand_offs);
+pub(crate) fn alike<'t>(base: &Recording<'t>, new: &Recording<'t>) -> (Option<Recording<'t>>, Option<Recording<'t>>) {
+    let loose =
+        |recording: &Recording<'t>| Some(recording.with_hand_offs(LOOSE_PERCENT)).filter(Recording::has_hand_offs);
     let (one, other) = match (base.has_hand_offs(), new.has_hand_offs()) {
         (true, false) => (None, loose(new)),
         (false, true) => (loose(base), None),
@@ -208,7 +206,8 @@ impl<'r> Side<'r> {
             let by_launch = graph.edges_to(id).find(|edge| edge.kind == EdgeKind::Launch).map(|edge| edge.from.0);
             let by_arrival = || {
                 let mut edges = graph.edges_to(id);
-                let from = edges.find(|edge| edge.kind == EdgeKind::Transfer && graph.node(edge.from).event == node.event);
+                let from =
+                    edges.find(|edge| edge.kind == EdgeKind::Transfer && graph.node(edge.from).event == node.event);
                 from.and_then(|edge| self.launcher.get(edge.from.index()).copied())
             };
             let launcher = by_launch.or_else(by_arrival).unwrap_or(NONE);

@@ -55,7 +55,8 @@ impl<'a> Sweep<'a> {
     fn measure(&mut self) {
         let times = replay(&self.scenario);
         let lengths = replayed_lengths(&self.scenario, &times);
-        let sum: i128 = self.typical.iter().filter_map(|&step| lengths.get(step)).map(|&length| i128::from(length)).sum();
+        let sum: i128 =
+            self.typical.iter().filter_map(|&step| lengths.get(step)).map(|&length| i128::from(length)).sum();
         self.length = sum * self.scale;
     }
 

@@ -120,10 +120,7 @@ fn a_slow_rank_is_named() {
 fn several_changes_at_once_are_all_named() {
     let new = Config {
         data_wait_ns: 950_000,
-        changes: vec![
-            Change::KernelTime { name: "gemm", factor: 1.2 },
-            Change::MoreOperators { kernel_ns: 60_000 },
-        ],
+        changes: vec![Change::KernelTime { name: "gemm", factor: 1.2 }, Change::MoreOperators { kernel_ns: 60_000 }],
         ..job(2)
     };
     let found = compare(&job(1), &new);

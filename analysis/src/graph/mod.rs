@@ -75,7 +75,13 @@ pub struct GraphOptions {
 
 impl Default for GraphOptions {
     fn default() -> Self {
-        Self { device_limit_ns: 15_000, host_limit_ns: 5_000, learn_from_odd_steps: false, infer_waits: true, hand_off_percent: 80 }
+        Self {
+            device_limit_ns: 15_000,
+            host_limit_ns: 5_000,
+            learn_from_odd_steps: false,
+            infer_waits: true,
+            hand_off_percent: 80,
+        }
     }
 }
 

@@ -52,11 +52,8 @@ impl Graph {
             nodes.sort_unstable();
             nodes
         };
-        let step = |step: &GraphStep| GraphStep {
-            begins: moved(&step.begins),
-            ends: moved(&step.ends),
-            ..step.clone()
-        };
+        let step =
+            |step: &GraphStep| GraphStep { begins: moved(&step.begins), ends: moved(&step.ends), ..step.clone() };
         graph.steps = self.steps.iter().map(step).collect();
         graph.constants.clone_from(&self.constants);
         graph

@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod capture;
+mod diff;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use gapless_trace::Duration;
 
 #[cfg(target_os = "linux")]
 pub use capture::*;
+pub use diff::DiffArgs;
 
 /// Exit codes, as `--help` prints them.
 const EXIT_CODES: &str = "\
@@ -140,6 +142,9 @@ pub enum Command {
     /// Say how far the engine's model is from the recording, and how far to trust it
     #[command(after_help = TRUST_EXAMPLES)]
     Trust(TrustArgs),
+    /// Compare two recordings: slower or faster, and what made the difference
+    #[command(after_help = diff::DIFF_EXAMPLES)]
+    Diff(DiffArgs),
     /// Write traces in another format: Perfetto, Parquet, Chrome JSON, profiles
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),

@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod clocks;
 pub mod collectives;
+pub mod diff;
 pub mod info;
 pub mod path;
 pub mod sentence;
