@@ -265,7 +265,7 @@ impl<'r> Side<'r> {
                 node: id.0,
                 host,
                 signatures: signer.sign(graph, &node, works),
-                work_ns: works.iter().map(|&work| graph.node(NodeId(work)).dur_ns).sum(),
+                work_ns: works.iter().map(|&work| graph.node(NodeId(work)).dur_ns).fold(0, i64::saturating_add),
             };
             let steps = self.step_count;
             let own = self.threads.entry((place.rank.0, place.track)).or_insert_with(|| vec![Vec::new(); steps]);

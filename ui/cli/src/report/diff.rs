@@ -99,8 +99,8 @@ fn chosen<'a>(report: &'a DiffReport, top: usize) -> (Vec<&'a Row>, i64) {
             && (!is_noise || row.sureness == Sureness::BeyondNoise)
     };
     let shown: Vec<&Row> = report.diff.rows.iter().filter(is_shown).take(top).collect();
-    let sum: i64 = shown.iter().map(|row| row.part_ns).sum();
-    (shown, report.diff.delta_ns - sum)
+    let sum = shown.iter().map(|row| row.part_ns).fold(0, i64::saturating_add);
+    (shown, report.diff.delta_ns.saturating_sub(sum))
 }
 
 fn waterfall(text: &mut String, report: &DiffReport, top: usize, columns: usize) {
@@ -248,7 +248,7 @@ fn change(base_ns: i64, new_ns: i64) -> String {
 fn hidden(text: &mut String, report: &DiffReport, columns: usize) {
     let whole = report.diff.base.typical_ns.max(1) as f64;
     let is_hidden = |row: &&Row| {
-        let moved = (row.new_ns - row.base_ns).saturating_abs() as f64;
+        let moved = row.new_ns.saturating_sub(row.base_ns).saturating_abs() as f64;
         row.sureness == Sureness::BeyondNoise
             && moved > 0.01 * whole
             && (row.part_ns.saturating_abs() as f64) < 0.1 * moved
@@ -273,11 +273,11 @@ fn collectives(text: &mut String, report: &DiffReport, columns: usize) {
         .iter()
         .filter(|row| {
             !report.diff.rows.is_empty()
-                && row.base_wait_ns + row.new_wait_ns + row.base_transfer_ns + row.new_transfer_ns > 0
+                && row.base_wait_ns.max(row.new_wait_ns).max(row.base_transfer_ns).max(row.new_transfer_ns) > 0
         })
         .collect();
     rows.sort_by_key(|row| {
-        let moved = |a: i64, b: i64| (a - b).saturating_abs();
+        let moved = |a: i64, b: i64| a.saturating_sub(b).saturating_abs() / 2;
         std::cmp::Reverse(moved(row.base_wait_ns, row.new_wait_ns) + moved(row.base_transfer_ns, row.new_transfer_ns))
     });
     for row in rows.into_iter().take(LISTED) {
