@@ -390,7 +390,8 @@ impl Maker<'_> {
             |((cause, class), (part_ns, sums, mut details)): ((Cause, String), (i64, [Vec<i64>; 2], Vec<Detail>))| {
                 let [base_ns, new_ns] = self.per_step(&sums);
                 let sureness = self.sureness(&sums);
-                let is_hidden = sureness == Sureness::BeyondNoise && new_ns.saturating_sub(base_ns).saturating_abs() > hidden;
+                let is_hidden =
+                    sureness == Sureness::BeyondNoise && new_ns.saturating_sub(base_ns).saturating_abs() > hidden;
                 details.sort_by(|a, b| {
                     let size = |detail: &Detail| {
                         (detail.part_ns.saturating_abs(), detail.new_ns.saturating_sub(detail.base_ns).saturating_abs())

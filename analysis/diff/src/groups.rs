@@ -468,7 +468,10 @@ impl<'a, 'r> Finder<'a, 'r> {
         let key = self.key_of_single(which, &own, next);
         let graph = &side.recording.graph;
         let edges: Vec<Edge> = graph.edges_to(own.id).collect();
-        self.add(key, which, step, &own, own.dur_ns, (own.dur_ns > 0).then_some(Edit::Dur(id, own.dur_ns.saturating_neg())));
+        // Of calls that launch, the work is what people know; their own time only shows in what they bring.
+        let has_time = own.kind.is_device() || !key.0.is_structural() || own.kind == NodeKind::Call;
+        let ns = if has_time { own.dur_ns } else { 0 };
+        self.add(key, which, step, &own, ns, (own.dur_ns > 0).then_some(Edit::Dur(id, own.dur_ns.saturating_neg())));
         let group = self.group(key);
         let edits = &mut group.edits[which as usize];
         if !edges.is_empty() && own.residual_ns != 0 {

@@ -208,7 +208,9 @@ pub fn judge(base: &[i64], new: &[i64], least: f64, equal: f64) -> Verdict {
     let change = (typical_ns(new).saturating_sub(typical_ns(base))) as f64 / whole;
     let (base, new) = (counted(base), counted(new));
     let interval = shift(base, new).map(|(low, high)| (low / whole, high / whole));
-    let percent = |share: f64| format!("{:+.1} %", share * 100.0).replace("-0.0 %", "0.0 %").replace("+0.0 %", "0.0 %");
+    let percent = |share: f64| {
+        format!("{:+.1} %", share * 100.0).replace('-', "−").replace("−0.0 %", "0.0 %").replace("+0.0 %", "0.0 %")
+    };
     let counts = format!(
         "{} and {}",
         base.len(),

@@ -72,8 +72,10 @@ fn loading_with_workers_saves_the_time_of_loading() {
 #[test]
 fn another_device_and_another_way_to_run_are_seen() {
     let Some(folder) = traces() else { return };
-    let (base, new) =
-        (read(&folder.join("hta/diff-control-a100.json.gz")), read(&folder.join("hta/diff-test-v100-cudagraphs.json.gz")));
+    let (base, new) = (
+        read(&folder.join("hta/diff-control-a100.json.gz")),
+        read(&folder.join("hta/diff-test-v100-cudagraphs.json.gz")),
+    );
     let found = compare(&base, &new);
     assert_eq!(found.verdict.verdict, VerdictKind::Slower);
     assert!(found.notes.iter().any(|note| note.contains("A100") && note.contains("V100")), "{:?}", found.notes);

@@ -149,7 +149,7 @@ fn a_pull_request_gets_markdown() {
         "### 🔴 Slower: +",
         "| | Step | Share | Most of it |",
         "| New work | +2",
-        "aten::gelu · gelu_kernel 1 × 200 µs",
+        "aten::gelu · gelu_kernel, 1 in 200 µs",
     ] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }

@@ -21,7 +21,9 @@ const STANDS_OUT: f64 = 0.005;
 /// Changes without effect and collectives that are listed.
 const LISTED: usize = 5;
 /// Columns of the bars.
-const BAR_COLUMNS: usize = 30;
+const BAR_COLUMNS: usize = 36;
+/// Pieces that are listed below the waterfall.
+const PIECES: usize = 8;
 
 /// The report in `columns` columns.
 pub fn render(report: &DiffReport, top: Option<usize>, columns: usize) -> String {
@@ -119,20 +121,13 @@ fn waterfall(text: &mut String, report: &DiffReport, top: usize, columns: usize)
         levels.push(levels.last().copied().unwrap_or_default().saturating_add(part));
     }
     let scale = Scale::new(&levels);
-    let mut table = Table::new([
-        ("", Align::Left),
-        ("", Align::Right),
-        ("", Align::Right),
-        ("", Align::Drawing),
-        ("Most of it", Align::Name),
-    ]);
+    let mut table = Table::new([("", Align::Left), ("", Align::Right), ("", Align::Right), ("", Align::Drawing)]);
     let whole = |ns: i64| scale.bar(scale.low, ns, '█', Style::new());
     table.row([
         "Base".to_owned(),
         Duration(diff.base.typical_ns).to_string(),
         String::new(),
         whole(diff.base.typical_ns),
-        String::new(),
     ]);
     let share = |part: i64| signed_percent(part as f64 / diff.base.typical_ns.max(1) as f64);
     let mut at = diff.base.typical_ns;
@@ -145,26 +140,61 @@ fn waterfall(text: &mut String, report: &DiffReport, top: usize, columns: usize)
             signed(row.part_ns),
             share(row.part_ns),
             scale.bar(at, to, fill, style),
-            details(row),
         ]);
         at = to;
     }
     if rest != 0 {
         let (fill, style) = if rest > 0 { ('▓', styles::DIM) } else { ('░', styles::DIM) };
         let bar = scale.bar(at, at.saturating_add(rest), fill, style);
-        table.row(["Everything else".to_owned(), signed(rest), share(rest), bar, String::new()]);
+        table.row(["Everything else".to_owned(), signed(rest), share(rest), bar]);
     }
     table.row([
         "New".to_owned(),
         Duration(diff.new.typical_ns).to_string(),
         signed_percent(diff.verdict.change),
         whole(diff.new.typical_ns),
-        String::new(),
     ]);
-    text.push_str(&table.render(columns));
+    // The first line would be titles, of which there are none.
+    text.push_str(table.render(columns).split_once('\n').map_or("", |(_, rows)| rows));
     if scale.low > 0 {
         note(text, &format!("Bars begin at {}.", Duration(scale.low)), columns);
     }
+    largest(text, &shown, columns);
+}
+
+/// The largest pieces of the rows that have a bar.
+fn largest(text: &mut String, shown: &[&Row], columns: usize) {
+    let mut pieces: Vec<(&Row, &Detail)> =
+        shown.iter().flat_map(|row| row.details.iter().map(move |detail| (*row, detail))).collect();
+    pieces.retain(|(_, detail)| detail.part_ns != 0 && !detail.name.is_empty() && detail.name != "others");
+    pieces.sort_by_key(|(_, detail)| std::cmp::Reverse(detail.part_ns.saturating_abs()));
+    let mut table = Table::new([
+        ("Step", Align::Right),
+        ("Of", Align::Left),
+        ("", Align::Name),
+        ("Its own time", Align::Right),
+        ("Pieces", Align::Right),
+        ("Rank", Align::Right),
+    ]);
+    for (row, detail) in pieces.into_iter().take(PIECES) {
+        let (before, after) = (pieces_of(detail.base_count), pieces_of(detail.new_count));
+        table.row([
+            signed(detail.part_ns),
+            if row.class.is_empty() { row.cause.label().to_owned() } else { row.class.clone() },
+            detail.name.clone(),
+            change(detail.base_ns, detail.new_ns),
+            if before == after { before } else { format!("{before} → {after}") },
+            detail.rank.map_or_else(String::new, |rank| rank.to_string()),
+        ]);
+    }
+    if !table.is_empty() {
+        heading(text, "The largest of it, in a typical step");
+        text.push_str(&table.without_empty_columns().render(columns));
+    }
+}
+
+fn pieces_of(count: f64) -> String {
+    if count < 9.95 { format!("{count:.1}").replace(".0", "") } else { crate::text::count(count.round() as u64) }
 }
 
 /// Whether a row has time of its own that noise can be judged by.
@@ -225,11 +255,12 @@ fn of(row: &Row, detail: &Detail) -> String {
     let rank = detail.rank.map_or_else(String::new, |rank| format!(", on rank {rank}"));
     let count =
         |count: f64| if count < 10.0 { format!("{:.1}", count).replace(".0", "") } else { format!("{count:.0}") };
-    match row.cause {
-        Cause::NewWork => format!("{name} {} × {}{rank}", count(detail.new_count), Duration(detail.new_ns)),
-        Cause::GoneWork => format!("{name} {} × {}{rank}", count(detail.base_count), Duration(detail.base_ns)),
-        _ => format!("{name} {}{rank}", change(detail.base_ns, detail.new_ns)),
-    }
+    let (count, ns) = match row.cause {
+        Cause::NewWork => (detail.new_count, detail.new_ns),
+        Cause::GoneWork => (detail.base_count, detail.base_ns),
+        _ => return format!("{name} {}{rank}", change(detail.base_ns, detail.new_ns)),
+    };
+    format!("{name}, {} in {}{rank}", pieces_of(count), Duration(ns))
 }
 
 /// `84.2 → 110 ms (×1.31)`.
