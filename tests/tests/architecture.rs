@@ -82,7 +82,7 @@ fn every_crate_uses_only_what_lies_below_it() {
 #[test]
 fn the_model_and_the_analysis_know_no_files_and_no_windows() {
     let members = members();
-    for name in ["gapless-trace", "gapless-analysis"] {
+    for name in ["gapless-trace", "gapless-analysis", "gapless-diff"] {
         let member = &members[name];
         for forbidden in ["memmap2", "flate2", "egui", "eframe", "tempfile", "glob", "gapless-formats"] {
             assert!(!member.uses.iter().any(|used| used == forbidden), "{name} must not use {forbidden}");

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{Diff, Recorded};
+use crate::compare::{Alignment, Diff, DiffOptions, Recorded, StepLength};
+use crate::noise::{judge, typical, typical_ns};
+use crate::side::Recording;
 
 /// A named recording: where it is, what program it shows, how long its steps took.
 ///
@@ -28,6 +30,43 @@ impl Baseline {
             signature: recorded.signature.clone(),
             step_ns: recorded.steps.iter().map(|step| step.ns).collect(),
             devices: recorded.devices.clone(),
+        }
+    }
+
+    /// Judges the steps of a new recording by the lengths that were kept. Without the trace nothing is split: the result
+    /// has no rows.
+    #[must_use]
+    pub fn compare(&self, new: &Recording<'_>, options: &DiffOptions) -> Diff {
+        let new = new.recorded();
+        let lengths: Vec<i64> = new.steps.iter().map(|step| step.ns).collect();
+        let places = typical(&self.step_ns);
+        let step = |(place, &ns): (usize, &i64)| StepLength {
+            name: String::new(),
+            number: None,
+            ns,
+            is_typical: places.contains(&place),
+        };
+        let base = Recorded {
+            steps: self.step_ns.iter().enumerate().map(step).collect(),
+            typical_ns: typical_ns(&self.step_ns),
+            ranks: new.ranks,
+            devices: self.devices.clone(),
+            signature: self.signature.clone(),
+        };
+        let mut notes =
+            vec!["The trace of the base is not at its place: only lengths of steps are compared.".to_owned()];
+        if base.signature != new.signature {
+            notes.push("The typical step does not make the calls that it made in the base.".to_owned());
+        }
+        Diff {
+            delta_ns: new.typical_ns.saturating_sub(base.typical_ns),
+            verdict: judge(&self.step_ns, &lengths, options.least_effect, options.equal_within),
+            base,
+            new,
+            rows: Vec::new(),
+            collectives: Vec::new(),
+            alignment: Alignment::default(),
+            notes,
         }
     }
 

@@ -167,7 +167,7 @@ pub struct CollectiveChange {
 }
 
 /// How far the recordings show one program.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Alignment {
     /// Steps of the base (by place) and those of the new recording that they were compared with.
     pub steps: Vec<(usize, usize)>,
@@ -266,7 +266,7 @@ pub fn diff<'t>(base: &Recording<'t>, new: &Recording<'t>, options: &DiffOptions
     let is_structural = coverage.odd_edges > 0 || groups.iter().any(|group| group.cause.is_structural());
     let mut rows = maker.rows(groups, &parts, rest, if is_structural { Cause::Overlap } else { Cause::Unexplained });
     rows.sort_by(|a, b| {
-        let size = |row: &Row| (row.part_ns.saturating_abs(), (row.new_ns - row.base_ns).saturating_abs());
+        let size = |row: &Row| (row.part_ns.saturating_abs(), row.new_ns.saturating_sub(row.base_ns).saturating_abs());
         size(b).cmp(&size(a)).then_with(|| (a.cause, &a.class).cmp(&(b.cause, &b.class)))
     });
     let share = |(all, covered): (i64, i64)| (all > 0).then(|| covered as f64 / all as f64);
@@ -277,7 +277,6 @@ pub fn diff<'t>(base: &Recording<'t>, new: &Recording<'t>, options: &DiffOptions
         new_share: share(coverage.new),
         sequences_differ: aligned.sequences_differ,
     };
-    let recorded = |side: &Side<'_>, lengths: &[i64], typical: &[usize]| recorded(side, lengths, typical);
     let (base_recorded, new_recorded) =
         (recorded(&base_side, &base_lengths, &of_base), recorded(&new_side, &new_lengths, &of_new));
     Diff {
@@ -368,7 +367,7 @@ impl Maker<'_> {
             let class = self.names.text(group.class).to_owned();
             let empty = || (0, group.sums.clone().map(|sums| vec![0; sums.len()]), Vec::new());
             let row = by_row.entry((group.cause, class)).or_insert_with(empty);
-            row.0 += part;
+            row.0 = i64::saturating_add(row.0, part);
             for (sums, more) in row.1.iter_mut().zip(&group.sums) {
                 for (sum, more) in sums.iter_mut().zip(more) {
                     *sum = sum.saturating_add(*more);
@@ -391,10 +390,11 @@ impl Maker<'_> {
             |((cause, class), (part_ns, sums, mut details)): ((Cause, String), (i64, [Vec<i64>; 2], Vec<Detail>))| {
                 let [base_ns, new_ns] = self.per_step(&sums);
                 let sureness = self.sureness(&sums);
-                let is_hidden = sureness == Sureness::BeyondNoise && (new_ns - base_ns).saturating_abs() > hidden;
+                let is_hidden =
+                    sureness == Sureness::BeyondNoise && new_ns.saturating_sub(base_ns).saturating_abs() > hidden;
                 details.sort_by(|a, b| {
                     let size = |detail: &Detail| {
-                        (detail.part_ns.saturating_abs(), (detail.new_ns - detail.base_ns).saturating_abs())
+                        (detail.part_ns.saturating_abs(), detail.new_ns.saturating_sub(detail.base_ns).saturating_abs())
                     };
                     size(b).cmp(&size(a)).then_with(|| a.name.cmp(&b.name))
                 });
@@ -467,6 +467,15 @@ fn operator_shapes(trace: &Trace, event: EventId) -> Option<String> {
     let is_operator = |id: &EventId| kinds.get(id.index()) == Some(&EventKind::Operator);
     let operator = std::iter::once(call).chain(trace.ancestors(call)).find(is_operator)?;
     shapes(trace, operator)
+}
+
+impl Recording<'_> {
+    /// What it shows.
+    #[must_use]
+    pub fn recorded(&self) -> Recorded {
+        let lengths = self.step_lengths();
+        recorded(&Side::new(self, false), &lengths, &typical(&lengths))
+    }
 }
 
 fn recorded(side: &Side<'_>, lengths: &[i64], typical: &[usize]) -> Recorded {

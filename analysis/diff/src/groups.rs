@@ -373,7 +373,7 @@ impl<'a, 'r> Finder<'a, 'r> {
             let counterpart = others.iter().find(|other| other.name == share.name);
             let other_ns = counterpart.map_or(0, |other| other.ns);
             let key = (Cause::HostTime, empty, share.name);
-            let change = other_ns - share.ns;
+            let change = other_ns.saturating_sub(share.ns);
             let edit = (change != 0).then_some(Edit::Dur(own.id.0, change));
             self.add(key, which, step, own, share.ns, edit);
             let is_first_look = which == Which::Base || counterpart.is_none();
@@ -468,11 +468,14 @@ impl<'a, 'r> Finder<'a, 'r> {
         let key = self.key_of_single(which, &own, next);
         let graph = &side.recording.graph;
         let edges: Vec<Edge> = graph.edges_to(own.id).collect();
-        self.add(key, which, step, &own, own.dur_ns, (own.dur_ns > 0).then_some(Edit::Dur(id, -own.dur_ns)));
+        // Of calls that launch, the work is what people know; their own time only shows in what they bring.
+        let has_time = own.kind.is_device() || !key.0.is_structural() || own.kind == NodeKind::Call;
+        let ns = if has_time { own.dur_ns } else { 0 };
+        self.add(key, which, step, &own, ns, (own.dur_ns > 0).then_some(Edit::Dur(id, own.dur_ns.saturating_neg())));
         let group = self.group(key);
         let edits = &mut group.edits[which as usize];
         if !edges.is_empty() && own.residual_ns != 0 {
-            edits.push(Edit::Delay(id, -own.residual_ns));
+            edits.push(Edit::Delay(id, own.residual_ns.saturating_neg()));
         }
         for edge in edges {
             let in_order = matches!(edge.kind, EdgeKind::ThreadOrder | EdgeKind::StreamOrder | EdgeKind::GraphOrder);

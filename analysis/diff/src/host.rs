@@ -52,16 +52,16 @@ impl<'t> Host<'t> {
                 return;
             }
             match shares.iter_mut().find(|share| share.name == name) {
-                Some(share) => share.ns += ns,
+                Some(share) => share.ns = share.ns.saturating_add(ns),
                 None => shares.push(Share { name, ns, event }),
             }
         };
         let mut at = from;
         for next in profile.get(first..).unwrap_or_default().iter().take_while(|next| next.0 < to) {
-            add(shown, next.0 - at);
+            add(shown, next.0.saturating_sub(at));
             (at, shown) = (next.0, entry(next));
         }
-        add(shown, to - at);
+        add(shown, to.saturating_sub(at));
         shares
     }
 }

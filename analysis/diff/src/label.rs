@@ -28,8 +28,8 @@ impl Names {
 /// Classes of kernels, each with parts of names that tell it, most telling first. All in lower case.
 const CLASSES: [(&str, &[&str]); 8] = [
     ("attention", &["flash", "fmha", "attention", "attn", "sdpa"]),
-    ("optimizer", &["multi_tensor", "adam", "adagrad", "fusedoptimizer", "optimizer", "_sgd"]),
     ("embedding", &["embedding", "index_select", "indexselect", "gather", "scatter", "permute_2d", "index_"]),
+    ("optimizer", &["multi_tensor", "adam", "adagrad", "fusedoptimizer", "optimizer", "_sgd"]),
     ("convolution", &["conv", "winograd", "fprop", "dgrad", "wgrad", "im2col", "col2im", "miopen"]),
     (
         "matrix product",

@@ -182,7 +182,7 @@ pub(crate) fn counted(lengths: &[i64]) -> &[i64] {
 pub(crate) fn typical(lengths: &[i64]) -> Vec<usize> {
     let mut order: Vec<usize> = (uncounted(lengths.len())..lengths.len()).collect();
     order.sort_by_key(|&place| (lengths.get(place).copied(), place));
-    let cut = if order.len() < 3 { 0 } else { order.len().div_ceil(4) };
+    let cut = if order.len() < 3 { 0 } else { (order.len() / 4).max(1) };
     let mut middle = order.get(cut..order.len().saturating_sub(cut)).unwrap_or_default().to_vec();
     if middle.is_empty() {
         middle = order.get(order.len() / 2).copied().into_iter().collect();
@@ -208,7 +208,9 @@ pub fn judge(base: &[i64], new: &[i64], least: f64, equal: f64) -> Verdict {
     let change = (typical_ns(new).saturating_sub(typical_ns(base))) as f64 / whole;
     let (base, new) = (counted(base), counted(new));
     let interval = shift(base, new).map(|(low, high)| (low / whole, high / whole));
-    let percent = |share: f64| format!("{:+.1} %", share * 100.0).replace("-0.0 %", "0.0 %").replace("+0.0 %", "0.0 %");
+    let percent = |share: f64| {
+        format!("{:+.1} %", share * 100.0).replace('-', "−").replace("−0.0 %", "0.0 %").replace("+0.0 %", "0.0 %")
+    };
     let counts = format!(
         "{} and {}",
         base.len(),

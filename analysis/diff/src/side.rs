@@ -223,6 +223,7 @@ impl<'r> Side<'r> {
     fn find_elements(&mut self, with_shapes: bool) {
         let graph = &self.recording.graph;
         let windows = Windows::new(graph);
+        let marks = marks(graph);
         let mut pending: FxHashMap<TrackId, u32> = FxHashMap::default();
         let mut signer = Signer { trace: self.recording.trace, paths: FxHashMap::default(), with_shapes };
         for id in graph.node_ids() {
@@ -249,7 +250,8 @@ impl<'r> Side<'r> {
                 pending.insert(place.track, id.0);
                 continue;
             }
-            let step = windows.step_at(place.rank, node.start_ns);
+            let mark = marks.get(&id).copied();
+            let step = mark.map_or_else(|| windows.step_at(place.rank, node.start_ns), |mark| mark.0);
             let host = pending.remove(&place.track).unwrap_or(NONE);
             self.put(id.0, step);
             if host != NONE {
@@ -264,8 +266,11 @@ impl<'r> Side<'r> {
             let element = Element {
                 node: id.0,
                 host,
-                signatures: signer.sign(graph, &node, works),
-                work_ns: works.iter().map(|&work| graph.node(NodeId(work)).dur_ns).sum(),
+                signatures: match mark {
+                    Some((_, is_end)) => [joined(&[node.kind as u64, 1 + u64::from(is_end)]); Level::COUNT],
+                    None => signer.sign(graph, &node, works),
+                },
+                work_ns: works.iter().map(|&work| graph.node(NodeId(work)).dur_ns).fold(0, i64::saturating_add),
             };
             let steps = self.step_count;
             let own = self.threads.entry((place.rank.0, place.track)).or_insert_with(|| vec![Vec::new(); steps]);
@@ -303,6 +308,18 @@ impl<'r> Side<'r> {
         let is_operator = |id: &EventId| kinds.get(id.index()) == Some(&EventKind::Operator);
         std::iter::once(event).chain(trace.ancestors(event)).find(is_operator)
     }
+}
+
+/// The step that each mark begins or ends, and whether it ends it. One step often ends where the next begins, so times
+/// do not tell.
+fn marks(graph: &Graph) -> FxHashMap<NodeId, (u32, bool)> {
+    let is_mark = |id: &NodeId| graph.node(*id).kind == NodeKind::Mark;
+    let mut marks = FxHashMap::default();
+    for (step, place) in graph.steps().iter().zip(0..) {
+        marks.extend(step.ends.iter().copied().filter(is_mark).map(|id| (id, (place, true))));
+        marks.extend(step.begins.iter().copied().filter(is_mark).map(|id| (id, (place, false))));
+    }
+    marks
 }
 
 /// When the steps of each rank begin, and when its last one ends.

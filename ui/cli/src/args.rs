@@ -3,6 +3,7 @@
 mod advice;
 #[cfg(target_os = "linux")]
 mod capture;
+mod diff;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use gapless_trace::Duration;
 pub use advice::*;
 #[cfg(target_os = "linux")]
 pub use capture::*;
+pub use diff::DiffArgs;
 
 /// Exit codes, as `--help` prints them.
 const EXIT_CODES: &str = "\
@@ -168,6 +170,9 @@ pub enum Command {
     /// Compare operators with what their device could do: bounds, headroom, MFU
     #[command(after_help = ROOFLINE_EXAMPLES)]
     Roofline(RooflineArgs),
+    /// Compare two recordings: slower or faster, and what made the difference
+    #[command(after_help = diff::DIFF_EXAMPLES)]
+    Diff(DiffArgs),
     /// Write traces in another format: Perfetto, Parquet, Chrome JSON, profiles
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),

@@ -35,6 +35,18 @@ impl fmt::Display for BadInput {
 
 impl std::error::Error for BadInput {}
 
+/// The steps became slower by more than the user allows: exit code 1. The report has said all about it.
+#[derive(Debug)]
+pub struct Regression;
+
+impl fmt::Display for Regression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the steps became slower")
+    }
+}
+
+impl std::error::Error for Regression {}
+
 impl From<OpenError> for BadInput {
     fn from(error: OpenError) -> Self {
         match error {
@@ -68,6 +80,9 @@ pub fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if is_broken_pipe(&error) {
         return ExitCode::SUCCESS;
+    }
+    if error.is::<Regression>() {
+        return ExitCode::FAILURE;
     }
     let bad_input = error.chain().find_map(|cause| cause.downcast_ref::<BadInput>());
     // What follows a line break in a message says what to do.

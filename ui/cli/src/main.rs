@@ -1,7 +1,8 @@
 //! `gapless`: profiler and trace visualizer for ML training and serving.
 //!
 //! The one binary. It reads the command line, calls the crates that do the work and prints what they found: text for
-//! people, JSON for programs. Exit codes: 0 done, 1 something went wrong, 2 wrong usage or an unreadable input.
+//! people, JSON for programs. Exit codes: 0 done, 1 something went wrong, 2 wrong usage or an unreadable input; `diff` has
+//! its own.
 
 mod args;
 mod commands;
@@ -67,6 +68,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Roofline(args) => {
             prepare(&args.read)?;
             commands::roofline::run(&args)
+        }
+        Command::Diff(args) => {
+            prepare(&args.read)?;
+            commands::diff::run(&args)
         }
         Command::Convert(args) => {
             prepare(&args.read)?;

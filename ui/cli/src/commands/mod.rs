@@ -9,6 +9,7 @@ pub mod completions;
 pub mod convert;
 #[cfg(target_os = "linux")]
 pub mod ctl;
+pub mod diff;
 #[cfg(target_os = "linux")]
 pub mod doctor;
 pub mod info;

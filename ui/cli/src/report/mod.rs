@@ -5,6 +5,7 @@ pub mod analyze;
 pub mod clocks;
 pub mod codesign;
 pub mod collectives;
+pub mod diff;
 pub mod info;
 pub mod path;
 pub mod roofline;
