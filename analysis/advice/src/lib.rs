@@ -12,6 +12,7 @@ pub mod detectors;
 pub mod edits;
 mod facts;
 mod figures;
+mod idle;
 mod ids;
 mod plan;
 mod scene;
@@ -30,6 +31,7 @@ pub use edits::{
 };
 pub use facts::Facts;
 pub use figures::{Figures, figures, of_times};
+pub use idle::{Gap, GapCause, Idle, Wait};
 pub use plan::{Plan, PlanStep, effort, plan};
 pub use scene::Scene;
 pub use select::{Selector, SelectorError};

@@ -7,9 +7,10 @@ use gapless_analysis::graph::NodeId;
 use gapless_analysis::path::{CriticalPath, step_path, whole_path};
 use gapless_analysis::{Analysis, AnalysisOptions, analyze};
 use gapless_trace::EventId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::detectors::EVIDENCE;
+use crate::idle::Idle;
 use crate::study::Study;
 
 /// Everything that a detector may look at.
@@ -17,8 +18,10 @@ use crate::study::Study;
 pub struct Scene<'s, 't> {
     study: &'s Study<'t>,
     analysis: OnceLock<Analysis>,
+    idle: OnceLock<Idle>,
     paths: Vec<CriticalPath>,
     on_path: FxHashMap<NodeId, i64>,
+    passed: FxHashSet<NodeId>,
     thresholds: BTreeMap<(String, String), f64>,
 }
 
@@ -35,7 +38,16 @@ impl<'s, 't> Scene<'s, 't> {
         for segment in paths.iter().flat_map(|path| &path.segments) {
             *on_path.entry(segment.node).or_default() += segment.duration_ns();
         }
-        Self { study, analysis: OnceLock::new(), paths, on_path, thresholds: BTreeMap::new() }
+        let passed = paths.iter().flat_map(|path| path.nodes.iter().copied()).collect();
+        Self {
+            study,
+            analysis: OnceLock::new(),
+            idle: OnceLock::new(),
+            paths,
+            on_path,
+            passed,
+            thresholds: BTreeMap::new(),
+        }
     }
 
     /// With thresholds that differ from the detectors' own, by detector and name.
@@ -54,6 +66,17 @@ impl<'s, 't> Scene<'s, 't> {
     /// Tables of the analysis, made when first asked for.
     pub fn analysis(&self) -> &Analysis {
         self.analysis.get_or_init(|| analyze(self.study.trace(), &AnalysisOptions::default()))
+    }
+
+    /// When devices stood still and which calls waited for them, made when first asked for.
+    pub fn idle(&self) -> &Idle {
+        self.idle.get_or_init(|| Idle::new(self.study))
+    }
+
+    /// Whether a critical path passes a node, with or without time on it.
+    #[must_use]
+    pub fn is_on_path(&self, node: NodeId) -> bool {
+        self.passed.contains(&node)
     }
 
     /// The critical path of each step, or of the recording.
@@ -78,7 +101,7 @@ impl<'s, 't> Scene<'s, 't> {
     /// between calls has no event of its own: the innermost event of its thread that runs in its middle stands for it.
     #[must_use]
     pub fn events_of(&self, nodes: &[NodeId]) -> Vec<EventId> {
-        let mut seen = rustc_hash::FxHashSet::default();
+        let mut seen = FxHashSet::default();
         let mut found = Vec::new();
         for &id in nodes {
             if found.len() >= EVIDENCE {

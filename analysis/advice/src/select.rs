@@ -1,8 +1,8 @@
 //! Which work an edit touches.
 //!
 //! A selector is a list of terms, all of which must hold: `class=gemm`, `kernel~nchwToNhwc`, `op=aten::add_`, `op~norm`,
-//! `comm=all_reduce`, `group=0`, `rank=3`, `step=5`, `stream=7`, `kind=kernel|copy|fill|host|gc|dataloader|launch`.
-//! `~` is a regular expression, `=` the name itself. No term selects all device work.
+//! `comm=all_reduce`, `group=0`, `rank=3`, `step=5`, `stream=7`, `kind=kernel|copy|fill|host|gc|dataloader|launch`,
+//! `call=cudaDeviceSynchronize`. `~` is a regular expression, `=` the name itself. No term selects all device work.
 
 use gapless_analysis::graph::{NodeId, NodeKind};
 use regex::Regex;
@@ -16,6 +16,7 @@ enum Term {
     Class(OpClass),
     Kernel(Pattern),
     Operator(Pattern),
+    Call(Pattern),
     Collective(String),
     Group(String),
     Rank(u32),
@@ -101,14 +102,24 @@ impl Selector {
     #[must_use]
     pub fn is_term(text: &str) -> bool {
         let key = text.split(['=', '~']).next().unwrap_or_default();
-        matches!(key, "class" | "kernel" | "op" | "comm" | "group" | "rank" | "step" | "stream" | "kind")
+        matches!(key, "class" | "kernel" | "op" | "call" | "comm" | "group" | "rank" | "step" | "stream" | "kind")
     }
 
     /// Whether it names host time, so that selecting operators means their time on threads too.
     #[must_use]
     pub fn is_host(&self) -> bool {
         let host = [Kind::Host, Kind::Launch, Kind::DataLoader, Kind::Gc];
-        self.terms.iter().any(|term| matches!(term, Term::Kind(kinds) if kinds.iter().any(|kind| host.contains(kind))))
+        self.terms.iter().any(|term| match term {
+            Term::Kind(kinds) => kinds.iter().any(|kind| host.contains(kind)),
+            Term::Call(_) => true,
+            _ => false,
+        })
+    }
+
+    /// Whether it names kernels, copies or fills by their name.
+    #[must_use]
+    pub fn names_device_work(&self) -> bool {
+        self.terms.iter().any(|term| matches!(term, Term::Kernel(_)))
     }
 
     /// Whether a node is selected. Nodes without time of their own (arrivals, marks) never are.
@@ -139,6 +150,9 @@ impl Selector {
             Term::Operator(pattern) => {
                 let Some(operator) = facts.operator(id) else { return false };
                 pattern.fits(study.trace().name(operator)) || study.around(operator).any(|name| pattern.fits(name))
+            }
+            Term::Call(pattern) => {
+                matches!(node.kind, NodeKind::Call | NodeKind::Launch) && pattern.fits(study.name(id))
             }
             Term::Collective(name) => facts
                 .instance(id)
@@ -194,7 +208,8 @@ fn parse_term(term: &str) -> Result<Term, SelectorError> {
     match key {
         "kernel" => return pattern().map(Term::Kernel),
         "op" => return pattern().map(Term::Operator),
-        _ if is_regex => return Err(error("only kernel and op take a regular expression".to_owned())),
+        "call" => return pattern().map(Term::Call),
+        _ if is_regex => return Err(error("only kernel, op and call take a regular expression".to_owned())),
         _ => {}
     }
     let number = |what: &str| error(format!("{what} must be a number"));
@@ -229,6 +244,6 @@ fn parse_term(term: &str) -> Result<Term, SelectorError> {
                 )
             })
         }
-        _ => Err(error("keys are class, kernel, op, comm, group, rank, step, stream, kind".to_owned())),
+        _ => Err(error("keys are class, kernel, op, call, comm, group, rank, step, stream, kind".to_owned())),
     }
 }

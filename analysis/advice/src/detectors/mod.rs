@@ -4,7 +4,27 @@
 //! It never says what a fix brings: that is one replay for all ([`crate::advise`]), and findings are ranked by it alone.
 //! A detector that cannot tell abstains, with the reason.
 
+mod blocking_call;
+mod common;
+mod exposed_reduction;
+mod gc_pause;
+mod host_stretch;
 mod input_stall;
+mod late_gather;
+mod late_rank;
+mod launch_bound;
+mod low_use;
+mod pageable_copy;
+mod pipeline_bubble;
+mod ranks_common;
+mod read_back;
+mod short_kernels;
+mod slow_device;
+mod slow_host;
+mod uneven_batches;
+mod uneven_stages;
+mod unfused_optimizer;
+mod zeroed_gradients;
 
 use gapless_analysis::graph::NodeId;
 use gapless_trace::EventId;
@@ -115,7 +135,27 @@ pub trait Detector: std::fmt::Debug + Send + Sync {
 /// All detectors, in the order of the catalogue.
 #[must_use]
 pub fn detectors() -> &'static [&'static dyn Detector] {
-    &[&input_stall::InputStall]
+    &[
+        &input_stall::InputStall,
+        &pageable_copy::PageableCopy,
+        &read_back::ReadBack,
+        &blocking_call::BlockingCall,
+        &launch_bound::LaunchBound,
+        &host_stretch::HostStretch,
+        &low_use::LowUse,
+        &short_kernels::ShortKernels,
+        &gc_pause::GcPause,
+        &exposed_reduction::ExposedReduction,
+        &late_gather::LateGather,
+        &late_rank::LateRank,
+        &slow_device::SlowDevice,
+        &slow_host::SlowHost,
+        &uneven_batches::UnevenBatches,
+        &uneven_stages::UnevenStages,
+        &pipeline_bubble::PipelineBubble,
+        &unfused_optimizer::UnfusedOptimizer,
+        &zeroed_gradients::ZeroedGradients,
+    ]
 }
 
 /// The threshold of a detector as it holds in a scene.

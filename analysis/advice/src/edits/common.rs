@@ -55,7 +55,7 @@ pub(super) fn is_backward(study: &Study<'_>, node: NodeId) -> bool {
 }
 
 /// Whether device work was launched by the optimizer: its class, or an annotation around its operator.
-pub(super) fn is_optimizer(study: &Study<'_>, node: NodeId) -> bool {
+pub(crate) fn is_optimizer(study: &Study<'_>, node: NodeId) -> bool {
     if study.facts().class(node) == crate::class::OpClass::Optimizer {
         return true;
     }

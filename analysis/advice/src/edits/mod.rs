@@ -7,6 +7,7 @@ mod batch;
 mod common;
 mod copy;
 mod fuse;
+mod gaps;
 mod gpu;
 mod graphs;
 mod host;
@@ -25,6 +26,7 @@ pub(crate) use gpu::FLOOR_NS;
 pub use precision::uses_32_bits;
 pub use recompute::recomputed;
 
+pub(crate) use common::is_optimizer;
 use gapless_analysis::graph::NodeId;
 use gapless_analysis::replay::Draft;
 use serde::Serialize;
@@ -212,6 +214,7 @@ pub fn transformations() -> &'static [&'static dyn Transformation] {
         &ranks::BalanceStages,
         &precision::Precision,
         &host::NoGc,
+        &gaps::FillGaps,
         &recompute::NoRecompute,
         &recompute::Checkpoint,
         &streams::PipelineEmbeddings,

@@ -1,13 +1,16 @@
 //! The host does not wait for the device.
 
-use gapless_analysis::graph::{EdgeKind, NodeKind};
+use gapless_analysis::graph::{EdgeKind, NodeId, NodeKind};
 use gapless_analysis::replay::Draft;
+use gapless_trace::EventId;
+use rustc_hash::FxHashSet;
 
 use super::{Basis, Effect, Guard, Outlook, Parameter, Refusal, Transformation};
 use crate::spec::Edit;
 use crate::study::Study;
 
-/// Drops what returns of blocking calls wait for: `remove-sync`, `remove-sync(op=aten::item, keep=0.01)`.
+/// Drops what returns of blocking calls wait for: `remove-sync`, `remove-sync(op=aten::item, keep=0.01)`,
+/// `remove-sync(kernel~DtoH)`.
 #[derive(Debug)]
 pub(super) struct RemoveSync;
 
@@ -45,6 +48,7 @@ impl Transformation for RemoveSync {
         let keep = edit.number_or("keep", 0.0).clamp(0.0, 1.0);
         let every = if keep > 0.0 { (1.0 / keep).round().max(1.0) as usize } else { usize::MAX };
         let graph = study.graph();
+        let selected = Selected::new(edit, study);
         let mut touched = Vec::new();
         let mut read_back: Vec<&str> = Vec::new();
         for id in graph.node_ids() {
@@ -52,7 +56,7 @@ impl Transformation for RemoveSync {
                 continue;
             }
             // Selected are calls, by their operator, rank or step; the return has no kind of its own.
-            if !edit.selector().is_empty() && !fits(edit, study, id) {
+            if !edit.selector().is_empty() && !selected.fits(edit, study, id) {
                 continue;
             }
             if every != usize::MAX && study.facts().step(id).is_some_and(|step| step % every == 0) {
@@ -98,9 +102,34 @@ impl Transformation for RemoveSync {
     }
 }
 
-fn fits(edit: &Edit, study: &Study<'_>, id: gapless_analysis::graph::NodeId) -> bool {
-    // The call before the return on the thread carries the same event.
-    let graph = study.graph();
-    let call = graph.edges_to(id).find(|edge| edge.kind == EdgeKind::ThreadOrder).map(|edge| edge.from);
-    call.is_some_and(|call| edit.selector().fits_host(study, call))
+/// Launches and operators of selected device work: `kernel~DtoH` selects the waits for such copies.
+#[derive(Default)]
+struct Selected {
+    launches: FxHashSet<NodeId>,
+    operators: FxHashSet<EventId>,
+}
+
+impl Selected {
+    fn new(edit: &Edit, study: &Study<'_>) -> Self {
+        let mut this = Self::default();
+        if edit.selector().is_empty() || !edit.selector().names_device_work() {
+            return this;
+        }
+        for id in edit.selector().nodes(study) {
+            this.launches.extend(study.facts().launch(id));
+            this.operators.extend(study.facts().operator(id));
+        }
+        this
+    }
+
+    fn fits(&self, edit: &Edit, study: &Study<'_>, id: NodeId) -> bool {
+        // The call before the return on the thread carries the same event.
+        let graph = study.graph();
+        let call = graph.edges_to(id).find(|edge| edge.kind == EdgeKind::ThreadOrder).map(|edge| edge.from);
+        call.is_some_and(|call| {
+            edit.selector().fits_host(study, call)
+                || self.launches.contains(&call)
+                || study.facts().operator(id).is_some_and(|operator| self.operators.contains(&operator))
+        })
+    }
 }
