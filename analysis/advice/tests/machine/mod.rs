@@ -488,6 +488,14 @@ impl ArgsSource for Table {
 /// The recording of a run, as a reader would hand it over.
 pub fn trace(run: &Run) -> Trace {
     let mut parts = Vec::new();
+    let mut groups: BTreeMap<String, u32> = BTreeMap::new();
+    for events in &run.events {
+        let own: std::collections::BTreeSet<&String> =
+            events.iter().filter_map(|event| event.collective.as_ref()).map(|what| &what.group).collect();
+        for group in own {
+            *groups.entry(group.clone()).or_default() += 1;
+        }
+    }
     for (rank, events) in run.events.iter().enumerate() {
         let mut chunk = RawChunk::default();
         let mut table = vec![Args::new()];
@@ -519,7 +527,7 @@ pub fn trace(run: &Run) -> Trace {
                     group_desc: group,
                     in_elems: Some(what.elements),
                     out_elems: Some(what.elements),
-                    group_size: Some(run.events.len() as u32),
+                    group_size: groups.get(&what.group).copied(),
                     seq: Some(what.sequence),
                 });
             }
