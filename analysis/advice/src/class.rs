@@ -100,6 +100,10 @@ impl OpClass {
         if kernel_has(&["triton_", "inductor"]) && !kernel_has(&["_mm_", "triton_mm", "triton_tem_"]) {
             return Self::Fused;
         }
+        // Tables whose gradient and update are one kernel (`split_embedding_backward_codegen_adagrad_…`).
+        if kernel_has(&["split_embedding", "tbe_"]) {
+            return Self::Embedding;
+        }
         if kernel_has(&["multi_tensor_apply", "adam", "sgd_", "_foreach", "lamb", "adagrad"])
             || operator_has(&["_foreach_", "_fused_adam", "_fused_sgd", "optimizer.step"])
         {
