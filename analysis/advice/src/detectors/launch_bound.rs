@@ -2,7 +2,7 @@
 
 use gapless_analysis::graph::{EdgeKind, NodeId, NodeKind};
 
-use super::common::{first_possible, median, per_step, share};
+use super::common::{each, first_possible, median, per_step, share};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
 use crate::idle::{GapCause, binding};
@@ -41,6 +41,7 @@ impl Detector for LaunchBound {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
+        let each = each(scene);
         let graph = study.graph();
         let kernels: Vec<NodeId> = study.nodes_of(NodeKind::Kernel).collect();
         if kernels.is_empty() {
@@ -62,7 +63,7 @@ impl Detector for LaunchBound {
         let typical = median(kernels.iter().map(|&id| graph.node(id).dur_ns as f64).collect());
         let mut longest = gaps.clone();
         longest.sort_by_key(|gap| std::cmp::Reverse(gap.duration_ns()));
-        let edits = first_possible(scene, &["cuda-graph", "fuse", "host=1.5x"]);
+        let edits = first_possible(scene, &["cuda-graph", "host=1.5x"]);
         let mut guards = vec![Guard {
             holds: true,
             text: "Gaps behind waits, data loading, garbage collection and long stretches of other host work are not counted."
@@ -71,15 +72,16 @@ impl Detector for LaunchBound {
         if edits.first().is_some_and(|edit| edit != "cuda-graph") {
             guards.push(Guard {
                 holds: false,
-                text: "Work does not repeat in a way that a graph could replay: simulated is a smaller change."
+                text: "The recording does not show work that repeats over three steps, as a graph needs: simulated is a host \
+                       1.5 times as fast."
                     .to_owned(),
             });
         }
         Verdict::one(Finding {
-            title: format!("The device waits {} of each step for launches", ms(per_step(scene, idle))),
+            title: format!("The device waits {} of {each} for launches", ms(per_step(scene, idle))),
             paragraph: format!(
                 "{} of the kernels begin as soon as they are launched: nothing is queued before them. Between them the device \
-                 is idle for {} of each step ({}), since operators and launches take longer on the host than their kernels \
+                 is idle for {} of {each} ({}), since operators and launches take longer on the host than their kernels \
                  (typically {}) take on the device.",
                 percent(bound),
                 ms(per_step(scene, idle)),
