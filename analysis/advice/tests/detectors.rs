@@ -1,9 +1,17 @@
 //! Each detector on a trace that has its fault, on one that has not, and on a near miss.
 #![allow(clippy::unwrap_used)]
 
+#[path = "detectors/antipatterns.rs"]
+mod antipatterns;
 #[path = "detectors/input.rs"]
 mod input;
+#[path = "detectors/kernels.rs"]
+mod kernels;
+#[path = "detectors/links.rs"]
+mod links;
 mod machine;
+#[path = "detectors/recsys.rs"]
+mod recsys;
 
 use gapless_advice::{Advice, Advised, Scene, Study, advise};
 use machine::{Program, run, trace};
@@ -26,7 +34,6 @@ fn found(program: &Program, detector: &str) -> Vec<Advised> {
 }
 
 /// The ids of all detectors with a finding worth acting on, sorted.
-#[expect(dead_code, reason = "for traces on which only one detector may speak")]
 fn all_found(program: &Program) -> Vec<String> {
     let mut ids: Vec<String> = advice(program)
         .findings
@@ -37,4 +44,33 @@ fn all_found(program: &Program) -> Vec<String> {
     ids.sort();
     ids.dedup();
     ids
+}
+
+/// Whether a detector could not tell.
+fn abstains(program: &Program, detector: &str) -> bool {
+    advice(program).abstained.iter().any(|abstention| abstention.detector == detector)
+}
+
+/// The one finding of a detector on a program with its fault. Its expected gain must be what the machine gains when it
+/// runs the program without the fault, within a share of that.
+fn gains(before: &Program, after: &Program, detector: &str, tolerance: f64) -> Advised {
+    let found = found(before, detector);
+    assert_eq!(found.len(), 1, "{:?}", advice(before));
+    let truth = run(before).mean_step() - run(after).mean_step();
+    let gain = found[0].gain.as_ref().unwrap_or_else(|| panic!("{:?}", found[0].no_gain));
+    let error = gain.gain_ns.mid / truth - 1.0;
+    assert!(error.abs() <= tolerance, "{:?} for {truth}", gain.gain_ns);
+    assert!(!found[0].finding.evidence.is_empty());
+    found.into_iter().next().unwrap()
+}
+
+/// The same, where the model does not claim to know it exactly: the range holds what the machine gains.
+fn gains_within(before: &Program, after: &Program, detector: &str) -> Advised {
+    let found = found(before, detector);
+    assert_eq!(found.len(), 1, "{:?}", advice(before));
+    let truth = run(before).mean_step() - run(after).mean_step();
+    let gain = found[0].gain.as_ref().unwrap_or_else(|| panic!("{:?}", found[0].no_gain));
+    assert!(gain.gain_ns.contains(truth), "{:?} for {truth}", gain.gain_ns);
+    assert!(gain.gain_ns.mid > 0.0 && !found[0].finding.evidence.is_empty());
+    found.into_iter().next().unwrap()
 }
