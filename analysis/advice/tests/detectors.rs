@@ -46,6 +46,11 @@ fn all_found(program: &Program) -> Vec<String> {
     ids
 }
 
+/// The same without what is right about any program here that waits for the device at the end of each step.
+fn besides_syncs(program: &Program) -> Vec<String> {
+    all_found(program).into_iter().filter(|id| id != "blocking-call").collect()
+}
+
 /// Whether a detector could not tell.
 fn abstains(program: &Program, detector: &str) -> bool {
     advice(program).abstained.iter().any(|abstention| abstention.detector == detector)
