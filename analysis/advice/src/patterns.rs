@@ -145,10 +145,8 @@ pub(crate) fn chains(study: &Study<'_>) -> Vec<Chain> {
     };
     let is_glue = |id: NodeId| {
         study.graph().node(id).kind == NodeKind::Kernel
-            && matches!(
-                facts.class(id),
-                OpClass::Elementwise | OpClass::Reduction | OpClass::Movement | OpClass::Other | OpClass::Norm
-            )
+            // A sum or a norm on the way to the product belongs to something else.
+            && matches!(facts.class(id), OpClass::Elementwise | OpClass::Movement | OpClass::Other)
     };
     let mut found = Vec::new();
     for track in facts.streams() {
@@ -168,6 +166,10 @@ pub(crate) fn chains(study: &Study<'_>) -> Vec<Chain> {
                 (!products.is_empty()).then_some((glue, products))
             };
             let (Some((before, first)), Some((after, second))) = (run(&back), run(&forth)) else { continue };
+            let steps = || first.iter().chain(&second).map(|&product| facts.step(product));
+            if steps().any(|step| step != facts.step(id)) {
+                continue;
+            }
             // Forward one product lies on each side, backward two.
             let each = if is_backward { 2 } else { 1 };
             let mut chain = Chain { is_backward, ..Chain::default() };

@@ -1,14 +1,20 @@
 //! Each detector on a trace that has its fault, on one that has not, and on a near miss.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "detectors/antipatterns.rs"]
+mod antipatterns;
 #[path = "detectors/communication.rs"]
 mod communication;
 #[path = "detectors/copies.rs"]
 mod copies;
 #[path = "detectors/input.rs"]
 mod input;
+#[path = "detectors/kernels.rs"]
+mod kernels;
 #[path = "detectors/launches.rs"]
 mod launches;
+#[path = "detectors/links.rs"]
+mod links;
 mod machine;
 #[path = "detectors/optimizer.rs"]
 mod optimizer;
@@ -16,6 +22,8 @@ mod optimizer;
 mod pipeline;
 #[path = "detectors/ranks.rs"]
 mod ranks;
+#[path = "detectors/recsys.rs"]
+mod recsys;
 #[path = "detectors/syncs.rs"]
 mod syncs;
 
@@ -100,4 +108,38 @@ fn products(ops: &mut Vec<Op>, count: usize, dur: i64) {
     for _ in 0..count {
         ops.push(op("aten::mm", 5_000, 7, "ampere_sgemm_128x64_tn", dur));
     }
+}
+
+/// The same without what is right about any program here that waits for the device at the end of each step.
+fn besides_syncs(program: &Program) -> Vec<String> {
+    all_found(program).into_iter().filter(|id| id != "blocking-call").collect()
+}
+
+/// Whether a detector could not tell.
+fn abstains(program: &Program, detector: &str) -> bool {
+    advice(program).abstained.iter().any(|abstention| abstention.detector == detector)
+}
+
+/// The one finding of a detector on a program with its fault. Its expected gain must be what the machine gains when it
+/// runs the program without the fault, within a share of that.
+fn gains(before: &Program, after: &Program, detector: &str, tolerance: f64) -> Advised {
+    let found = found(before, detector);
+    assert_eq!(found.len(), 1, "{:?}", advice(before));
+    let truth = run(before).mean_step() - run(after).mean_step();
+    let gain = found[0].gain.as_ref().unwrap_or_else(|| panic!("{:?}", found[0].no_gain));
+    let error = gain.gain_ns.mid / truth - 1.0;
+    assert!(error.abs() <= tolerance, "{:?} for {truth}", gain.gain_ns);
+    assert!(!found[0].finding.evidence.is_empty());
+    found.into_iter().next().unwrap()
+}
+
+/// The same, where the model does not claim to know it exactly: the range holds what the machine gains.
+fn gains_within(before: &Program, after: &Program, detector: &str) -> Advised {
+    let found = found(before, detector);
+    assert_eq!(found.len(), 1, "{:?}", advice(before));
+    let truth = run(before).mean_step() - run(after).mean_step();
+    let gain = found[0].gain.as_ref().unwrap_or_else(|| panic!("{:?}", found[0].no_gain));
+    assert!(gain.gain_ns.contains(truth), "{:?} for {truth}", gain.gain_ns);
+    assert!(gain.gain_ns.mid > 0.0 && !found[0].finding.evidence.is_empty());
+    found.into_iter().next().unwrap()
 }

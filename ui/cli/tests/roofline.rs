@@ -64,7 +64,9 @@ fn figures_are_those_by_hand() {
     // Products of 3 × flops from 30 to 2,080 µs.
     near(&rank["utilisation"]["mfu"], 3.0 * flops / 989.4e12 / 2_050e-6);
     let text = scratch.gapless(&["roofline", "t.json"]).ok();
-    for part in ["H100 SXM5", "MFU", "Operators by headroom", "compute", "took less time than the peaks allow", "my::own"] {
+    for part in
+        ["H100 SXM5", "MFU", "Operators by headroom", "compute", "took less time than the peaks allow", "my::own"]
+    {
         assert!(text.stdout.contains(part), "{part:?} is not in {}", text.stdout);
     }
 }

@@ -132,11 +132,18 @@ fn repetitions(scene: &Scene<'_, '_>, calls: &[(NodeId, Option<u64>)], told: Opt
     let last = calls.get(calls.len() - period).map(|call| study.graph().node(call.0).start_ns)?;
     let first = calls.first().map(|call| study.graph().node(call.0).start_ns)?;
     let rank = study.rank(calls.first()?.0);
-    let mut updates = study
+    let between: Vec<NodeId> = study
         .nodes_of(NodeKind::Kernel)
-        .filter(|&id| study.facts().class(id) == OpClass::Optimizer && study.rank(id) == rank);
-    let is_updated = updates.any(|id| (first..last).contains(&study.graph().node(id).start_ns));
-    (!is_updated).then_some(times)
+        .filter(|&id| study.rank(id) == rank && (first..last).contains(&study.graph().node(id).start_ns))
+        .collect();
+    if between.iter().any(|&id| study.facts().class(id) == OpClass::Optimizer) {
+        return None;
+    }
+    // A backward pass lies between one round and the next, else it is a list of tensors that is sent in a row.
+    let start = |place: usize| calls.get(place).map_or(0, |call| study.graph().node(call.0).start_ns);
+    let computes = |from: i64, to: i64| between.iter().any(|&id| (from..to).contains(&study.graph().node(id).start_ns));
+    let rounds = (1..times).all(|round| computes(start(round * period - 1), start(round * period)));
+    rounds.then_some(times)
 }
 
 /// Forward passes of DDP in each step of a rank, where they are marked.
