@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gapless_analysis::graph::{Graph, GraphInput, GraphOptions, NodeId, NodeKind};
+use gapless_analysis::interval::{Interval, IntervalSet};
 use gapless_analysis::path::{Category, CriticalPath, Segment, critical_path, step_windows, whole_path};
 use gapless_analysis::replay::{Bounds, bounds};
 use gapless_analysis::trust::{Trust, trust};
@@ -48,6 +49,9 @@ pub struct PathStep {
     pub rows: Range<usize>,
 }
 
+/// An event, its instance and its place among the members.
+pub type MemberPlace = (EventId, u32, u32);
+
 /// Everything that the engine says of a trace.
 #[derive(Debug)]
 pub struct Engine {
@@ -67,8 +71,11 @@ pub struct Engine {
     pub layer: Arc<PathLayer>,
     /// How long each collective waits for others.
     pub waits: Arc<CollectiveWaits>,
+    /// When the collectives of each rank wait for others, on the clock of the rank; waits that one rank alone can only
+    /// estimate do not count.
+    pub waiting: Vec<IntervalSet>,
     /// The instance and the member that an event is, ascending by event.
-    pub members: Vec<(EventId, u32, u32)>,
+    pub members: Vec<MemberPlace>,
     /// The rows of the table of collectives.
     pub instances: Vec<InstanceRow>,
     /// The rows of the table of ranks.
@@ -99,6 +106,7 @@ impl Engine {
             steps,
             rows,
             layer,
+            waiting: waiting(trace, &waits),
             waits: waits.into(),
             members,
             instances: Vec::new(),
@@ -280,14 +288,26 @@ fn row_of(trace: &Trace, event: EventId) -> Option<RowId> {
     trace.row_of(event).map(|(row, _)| row)
 }
 
+/// Waits by rank, as time on its clock.
+fn waiting(trace: &Trace, waits: &[(EventId, Duration)]) -> Vec<IntervalSet> {
+    let mut of_ranks: Vec<Vec<Interval>> = vec![Vec::new(); trace.ranks().len()];
+    for &(event, wait) in waits {
+        let start = trace.event(event).start;
+        if let Some(of_rank) = trace.rank_of(event).and_then(|rank| of_ranks.get_mut(rank.index())) {
+            of_rank.push(Interval::new(start.0, start.0.saturating_add(wait.0)));
+        }
+    }
+    of_ranks.into_iter().map(IntervalSet::from_unsorted).collect()
+}
+
 /// Waits by event, and the instance that each event belongs to.
-fn members(report: &CollectiveReport) -> (Vec<(EventId, Duration)>, Vec<(EventId, u32, u32)>) {
+fn members(report: &CollectiveReport) -> (Vec<(EventId, Duration)>, Vec<MemberPlace>) {
     let (mut waits, mut members) = (Vec::new(), Vec::new());
     for (timed, place) in report.collectives.iter().zip(0..) {
         for (member, number) in timed.instance.members.iter().zip(0_u32..) {
             members.push((member.event, place, number));
             let wait = timed.timing.waits_ns.get(number as usize).copied().unwrap_or_default();
-            if wait > 0 {
+            if wait > 0 && !timed.timing.is_estimated {
                 waits.push((member.event, Duration(wait)));
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gapless_analysis::interval::IntervalSet;
 use gapless_analysis::path::Category;
 use gapless_analysis::{HostThread, RankWork};
 use gapless_timeline::{BarStyle, Overlay, OverlayColor, OverlayPlace, Shifts, TimelineState};
@@ -21,12 +22,17 @@ impl Model {
             Some(rank_label) => format!("{rank_label}: {}", part.label()),
             None => format!("All ranks: {}", part.label()),
         };
-        self.light_up(move |kind| part.holds(kind), of_rank, label, |work, host, span| part.spans(work, host, span));
+        self.light_up(
+            move |kind| part.holds(kind),
+            of_rank,
+            label,
+            |work, host, waits, span| part.spans(work, host, waits, span),
+        );
     }
 
     pub(crate) fn show_hidden_communication(&mut self) {
         let label = |_: Option<&str>| "All ranks: communication under compute".to_owned();
-        self.light_up(EventKind::is_communication, None::<fn(RankId) -> bool>, label, |work, _, span| {
+        self.light_up(EventKind::is_communication, None::<fn(RankId) -> bool>, label, |work, _, _, span| {
             let window = gapless_analysis::interval::Interval::new(span.start.0, span.end.0);
             let hidden = work.communication().clip(window).intersection(&work.compute().clip(window));
             let as_span = |piece: &gapless_analysis::interval::Interval| Span {
@@ -44,7 +50,7 @@ impl Model {
         kinds: impl Fn(EventKind) -> bool + Copy,
         of_rank: Option<impl Fn(RankId) -> bool>,
         label: impl Fn(Option<&str>) -> String,
-        spans: impl Fn(&RankWork, Option<&HostThread>, Span) -> Vec<Span>,
+        spans: impl Fn(&RankWork, Option<&HostThread>, Option<&IntervalSet>, Span) -> Vec<Span>,
     ) {
         let Some(loaded) = &mut self.state.loaded else { return };
         let (Some(report), Some(view)) = (&loaded.report, &loaded.view) else { return };
@@ -65,7 +71,8 @@ impl Model {
             window = Some(window.map_or(shown, |window| window.hull(shown)));
             if let Some(work) = report.works.get(row.rank.index()) {
                 let host = report.hosts.get(row.rank.index()).and_then(Option::as_ref);
-                let spans = spans(work, host, row.span);
+                let waits = loaded.engine.as_ref().and_then(|engine| engine.waiting.get(row.rank.index()));
+                let spans = spans(work, host, waits, row.span);
                 events.extend(events_in(&loaded.trace, row.rank, kinds, &spans));
                 pieces.extend(spans.into_iter().map(|span| Piece { rank: row.rank, span }));
             }

@@ -37,6 +37,8 @@ pub enum Part {
     Compute,
     /// Some kernel communicates and none computes.
     ExposedCommunication,
+    /// Nothing computes, and the kernels that communicate wait for ranks that have not come yet.
+    WaitingForRanks,
     /// Something is copied and no kernel runs.
     ExposedCopy,
     /// Something else occupies a device stream.
@@ -49,9 +51,10 @@ pub enum Part {
 
 impl Part {
     /// All parts of a rank with a device, in the order of bars.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Compute,
         Self::ExposedCommunication,
+        Self::WaitingForRanks,
         Self::ExposedCopy,
         Self::OtherDevice,
         Self::Idle(IdleCause::HostLate),
@@ -80,6 +83,7 @@ impl Part {
         match self {
             Self::Compute => "compute",
             Self::ExposedCommunication => "exposed communication",
+            Self::WaitingForRanks => "waiting for late ranks",
             Self::ExposedCopy => "exposed copy",
             Self::OtherDevice => "other device work",
             Self::Idle(IdleCause::HostLate) => "idle: host late",
@@ -105,8 +109,9 @@ impl Part {
         match self {
             Self::Compute => "at least one kernel computes",
             Self::ExposedCommunication => {
-                "a communication kernel runs and nothing computes; waiting for other ranks included"
+                "a communication kernel runs and nothing computes; what is known to be waiting for late ranks counts apart"
             }
+            Self::WaitingForRanks => "nothing computes, and a collective waits for ranks that have not come yet",
             Self::ExposedCopy => "something is copied or filled and no kernel runs",
             Self::OtherDevice => "something else occupies a device stream",
             Self::Idle(IdleCause::HostLate) => {
@@ -131,11 +136,13 @@ impl Part {
     }
 
     /// How long it lasts in a window with this split; 0 for parts of the host where that was not measured.
+    /// `waiting` is the part of the exposed communication that waits for late ranks.
     #[must_use]
-    pub fn duration(self, partition: &Partition, host: Option<&HostParts>) -> Duration {
+    pub fn duration(self, partition: &Partition, host: Option<&HostParts>, waiting: Duration) -> Duration {
         Duration(match self {
             Self::Compute => partition.compute_ns,
-            Self::ExposedCommunication => partition.exposed_comm_ns,
+            Self::ExposedCommunication => partition.exposed_comm_ns - waiting.0,
+            Self::WaitingForRanks => waiting.0,
             Self::ExposedCopy => partition.exposed_copy_ns,
             Self::OtherDevice => partition.other_device_ns,
             Self::Idle(cause) => partition.idle_by_cause.of(cause),
@@ -149,6 +156,7 @@ impl Part {
         match self {
             Self::Compute => theme.data.compute,
             Self::ExposedCommunication => theme.data.communication,
+            Self::WaitingForRanks => theme.ui.waiting,
             Self::ExposedCopy => theme.data.copy,
             Self::OtherDevice => theme.data.annotation,
             Self::Idle(IdleCause::HostLate) => theme.data.idle_host,
@@ -173,7 +181,7 @@ impl Part {
     pub const fn holds(self, kind: EventKind) -> bool {
         match self {
             Self::Compute => matches!(kind, EventKind::Kernel),
-            Self::ExposedCommunication => kind.is_communication(),
+            Self::ExposedCommunication | Self::WaitingForRanks => kind.is_communication(),
             Self::ExposedCopy => kind.is_copy(),
             Self::OtherDevice => !kind.is_device_work(),
             Self::Idle(_) | Self::Host(_) => false,
@@ -183,16 +191,30 @@ impl Part {
     /// Whether it is waiting, which is hatched wherever it is drawn.
     #[must_use]
     pub const fn is_waiting(self) -> bool {
-        matches!(self, Self::Idle(IdleCause::OtherStream) | Self::Host(HostPart::CommunicationWait))
+        matches!(
+            self,
+            Self::WaitingForRanks | Self::Idle(IdleCause::OtherStream) | Self::Host(HostPart::CommunicationWait)
+        )
     }
 
-    /// Where it lies in `window` on the clock of the trace. O(pieces in the window).
+    /// Where it lies in `window` on the clock of the trace. `waits` are the times in which the rank's collectives wait for
+    /// late ranks, where that is known. O(pieces in the window).
     #[must_use]
-    pub fn spans(self, work: &RankWork, host: Option<&HostThread>, window: Span) -> Vec<Span> {
+    pub fn spans(
+        self,
+        work: &RankWork,
+        host: Option<&HostThread>,
+        waits: Option<&IntervalSet>,
+        window: Span,
+    ) -> Vec<Span> {
         let window = Interval::new(window.start.0, window.end.0);
         let set = match self {
             Self::Compute => work.compute().clip(window),
-            Self::ExposedCommunication => work.exposed_communication().clip(window),
+            Self::ExposedCommunication => {
+                let exposed = work.exposed_communication().clip(window);
+                waits.map_or(exposed.clone(), |waits| exposed.subtract(&waits.clip(window)))
+            }
+            Self::WaitingForRanks => waits.map_or_else(IntervalSet::new, |waits| exposed_waits(work, waits, window)),
             Self::ExposedCopy => {
                 let kernels = work.compute().clip(window).union(&work.communication().clip(window));
                 work.copies().clip(window).subtract(&kernels)
@@ -214,6 +236,12 @@ impl Part {
         };
         set.intervals().iter().map(span).collect()
     }
+}
+
+/// The times in which nothing computes and a collective waits, in `window`.
+#[must_use]
+pub fn exposed_waits(work: &RankWork, waits: &IntervalSet, window: Interval) -> IntervalSet {
+    work.exposed_communication().clip(window).intersection(&waits.clip(window))
 }
 
 /// The idle gaps that touch `window`, cut to it, of one cause or all.

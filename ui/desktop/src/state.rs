@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::engine_rows::PathView;
 use crate::follow::Followed;
 use crate::jobs::{Generation, OpenProgress, Report};
-use crate::part::Part;
+use crate::part::{Part, exposed_waits};
 use crate::record::{CheckState, RecordCommand, Recording};
 use crate::same_name::SameName;
 use crate::search::SearchResult;
@@ -146,13 +146,15 @@ pub struct RankRow {
     pub partition: Partition,
     /// What its main thread did, where no device work of it was recorded.
     pub host: Option<HostParts>,
+    /// How much of its exposed communication waits for late ranks, where that is known.
+    pub waiting: Duration,
 }
 
 impl RankRow {
     /// How long a part lasts.
     #[must_use]
     pub fn time(&self, part: Part) -> Duration {
-        part.duration(&self.partition, self.host.as_ref())
+        part.duration(&self.partition, self.host.as_ref(), self.waiting)
     }
 
     /// Time without progress because of communication: exposed on the device; or on the main thread, in calls and
@@ -338,7 +340,11 @@ impl Loaded {
             };
             if let Some((span, partition, host)) = found {
                 let label = self.trace.rank(rank.breakdown.rank_id).map(gapless_trace::Rank::label).unwrap_or_default();
-                rows.push(RankRow { rank: rank.breakdown.rank_id, label, span, partition, host });
+                let waits = self.engine.as_ref().and_then(|engine| engine.waiting.get(rank.breakdown.rank_id.index()));
+                let interval = Interval::new(span.start.0, span.end.0);
+                let waiting = waits.map_or(0, |waits| exposed_waits(work, waits, interval).length());
+                let waiting = Duration(waiting);
+                rows.push(RankRow { rank: rank.breakdown.rank_id, label, span, partition, host, waiting });
             }
         }
         let shown = |row: &RankRow| self.shifts.shown(row.rank, row.span);

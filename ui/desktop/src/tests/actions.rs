@@ -68,10 +68,11 @@ fn a_number_of_the_breakdown_leads_to_its_time() {
     let mut user = User::with_trace();
     let whole = user.loaded().trace.span().unwrap();
     user.model().timeline.as_mut().unwrap().fit_all();
-    user.click("Rank 1: exposed communication 3.00 ms");
+    assert!(user.sees("Rank 1: exposed communication 1.00 ms"));
+    user.click("Rank 1: waiting for late ranks 2.00 ms");
     let lit = user.loaded().highlight.as_ref().unwrap();
-    assert_eq!(lit.total(), Duration::from_millis(3));
-    assert!(user.sees_part("Rank 1: exposed communication · 3.00 ms in 1 piece"));
+    assert_eq!(lit.total(), Duration::from_millis(2));
+    assert!(user.sees_part("Rank 1: waiting for late ranks · 2.00 ms in 1 piece"));
     let seen = user.model().timeline.as_ref().unwrap().view.visible();
     let step = user.loaded().view.as_ref().unwrap().hull;
     assert!(seen.start <= step.start && step.end <= seen.end, "the step is in view");
@@ -88,11 +89,11 @@ fn a_number_of_the_breakdown_leads_to_its_time() {
 #[test]
 fn a_number_of_the_summary_lights_up_all_ranks() {
     let mut user = User::with_trace();
-    user.click("exposed communication: 2.50 ms");
+    user.click("waiting for late ranks: 1.50 ms");
     let lit = user.loaded().highlight.as_ref().unwrap();
-    assert_eq!(lit.pieces.len(), 4);
-    assert_eq!(lit.total(), Duration::from_millis(4 + 3 + 2 + 1));
-    user.click("exposed communication: 4.00 ms on Rank 0");
+    assert_eq!(lit.pieces.len(), 3);
+    assert_eq!(lit.total(), Duration::from_millis(3 + 2 + 1));
+    user.click("waiting for late ranks: 3.00 ms on Rank 0");
     assert_eq!(user.loaded().highlight.as_ref().unwrap().pieces.len(), 1);
     user.press(Modifiers::NONE, Key::Escape);
     assert!(user.loaded().highlight.is_none());

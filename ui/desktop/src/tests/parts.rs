@@ -16,7 +16,9 @@ fn check(loaded: &Loaded, window: Window) {
         let mut sum = Duration::ZERO;
         for &part in loaded.parts() {
             let time = row.time(part);
-            let spans = part.spans(&report.works[row.rank.index()], report.hosts[row.rank.index()].as_ref(), row.span);
+            let place = row.rank.index();
+            let waits = loaded.engine.as_ref().map(|engine| &engine.waiting[place]);
+            let spans = part.spans(&report.works[place], report.hosts[place].as_ref(), waits, row.span);
             let lit: Duration = spans.iter().map(|span| span.duration()).sum();
             assert_eq!(lit, time, "{} {part:?} {window:?}", row.label);
             assert!(spans.iter().all(|span| span.intersect(row.span) == *span), "{} {part:?}", row.label);
@@ -54,6 +56,8 @@ fn the_typical_step_is_chosen_and_its_numbers_are_those_of_the_fixture() {
         assert_eq!(row.partition.duration_ns, 10_000_000);
         assert_eq!(row.partition.compute_ns, 4_200_000);
         assert_eq!(row.partition.exposed_comm_ns, 4_000_000 - 1_000_000 * rank as i64);
+        assert_eq!(row.time(Part::ExposedCommunication), Duration::from_millis(1), "only then all ranks are there");
+        assert_eq!(row.time(Part::WaitingForRanks), Duration::from_millis(3 - rank as i64));
         assert_eq!(row.partition.exposed_copy_ns, 300_000);
     }
     assert!(view.slowest().is_none());

@@ -47,7 +47,10 @@ pub fn breakdown_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowVi
         let facts = Rect::from_min_max(pos2(chart.right(), room.top()), room.max);
         ui.painter().vline(facts.left(), facts.y_range().shrink(12.0), Stroke::new(1.0, state.theme.ui.hairline));
         ui.scope_builder(egui::UiBuilder::new().max_rect(facts.shrink2(vec2(18.0, 8.0))), |ui| {
-            facts_ui(ui, state, loaded, view);
+            // However many there are, the panel keeps its height.
+            ScrollArea::vertical().id_salt("facts").auto_shrink([false, false]).show(ui, |ui| {
+                facts_ui(ui, state, loaded, view);
+            });
         });
     }
     ui.advance_cursor_after_rect(room);
@@ -61,6 +64,8 @@ struct Line<'a> {
     label_name: String,
     partition: &'a Partition,
     host: Option<&'a HostParts>,
+    /// How much of the exposed communication waits for late ranks.
+    waiting: Duration,
     /// What the bar consists of.
     parts: &'static [Part],
     /// What a click on a part does.
@@ -115,6 +120,8 @@ fn step_ui(
         label_name: format!("Choose {}", step.name),
         partition: &step.partition,
         host: step.host.as_ref(),
+        // A rank alone cannot tell.
+        waiting: Duration::ZERO,
         parts: loaded.parts(),
         part_message: if is_chosen { &show } else { &choose },
         id: (u32::MAX, place),
@@ -152,6 +159,7 @@ fn rank_ui(ui: &mut Ui, state: &State, loaded: &Loaded, row: &RankRow, longest: 
         label_name: format!("Go to {} in the timeline", row.label),
         partition: &row.partition,
         host: row.host.as_ref(),
+        waiting: row.waiting,
         parts: loaded.parts(),
         part_message: &|part| Message::ShowPart(Some(row.rank), part),
         id: (row.rank.0, 0),
@@ -178,7 +186,7 @@ fn row_ui(ui: &mut Ui, state: &State, row: &Line<'_>, longest: i64, messages: &m
     let scale = f64::from(bars.width()) / longest as f64;
     let mut before = 0;
     for (place, &part) in row.parts.iter().enumerate() {
-        let time = part.duration(row.partition, row.host);
+        let time = part.duration(row.partition, row.host, row.waiting);
         let left = bars.left() + (before as f64 * scale) as f32;
         before += time.0;
         let right = bars.left() + (before as f64 * scale) as f32;
@@ -254,7 +262,11 @@ fn facts_ui(ui: &mut Ui, state: &State, loaded: &Loaded, view: &WindowView) {
     }
     fact(ui, theme, "Device busy", &share(whole - idle));
     fact(ui, theme, "Compute", &share(view.mean(|partition| partition.compute_ns)));
-    fact(ui, theme, "Exposed communication", &share(exposed));
+    let waiting = view.mean_ns(Part::WaitingForRanks);
+    fact(ui, theme, "Exposed communication", &share(exposed - waiting));
+    if waiting > 0.0 {
+        fact(ui, theme, "Waiting for late ranks", &share(waiting));
+    }
     if exposed + hidden > 0.0 {
         fact(ui, theme, "Communication hidden", &percent(hidden / (exposed + hidden)));
     }
