@@ -282,7 +282,7 @@ impl Tracks {
             device.name = name.unwrap_or_default();
             take_known(&mut device);
             // A recording may describe a device anew.
-            if !self.devices.iter().any(|known| *known == device) {
+            if !self.devices.contains(&device) {
                 self.devices.push(device);
             }
         }
