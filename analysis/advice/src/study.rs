@@ -113,6 +113,34 @@ impl<'t> Study<'t> {
         &self.base
     }
 
+    /// How far the mean steps of two recordings of one program may be apart by chance, in ns: t · s · √(2 ÷ n), with s the
+    /// deviation of the recorded steps and t the two-sided 95 % quantile of Student's distribution. 0 with fewer than
+    /// three steps, of which nothing can be told.
+    #[must_use]
+    pub fn scatter_ns(&self) -> f64 {
+        let steps: Vec<f64> = self.trust.steps.iter().map(|step| step.measured_ns as f64).collect();
+        let n = steps.len();
+        if n < 3 {
+            return 0.0;
+        }
+        let mut sorted = steps.clone();
+        sorted.sort_by(f64::total_cmp);
+        let mean = steps.iter().sum::<f64>() / n as f64;
+        let deviation = if n >= 8 {
+            // A profiler that begins or ends within a step must not make all steps look uncertain.
+            let middle = sorted.get(n / 2).copied().unwrap_or(mean);
+            let mut away: Vec<f64> = steps.iter().map(|step| (step - middle).abs()).collect();
+            away.sort_by(f64::total_cmp);
+            1.4826 * away.get(n / 2).copied().unwrap_or_default()
+        } else {
+            (steps.iter().map(|step| (step - mean).powi(2)).sum::<f64>() / (n - 1) as f64).sqrt()
+        };
+        // Student's t for 2 to 10 degrees of freedom (Abramowitz and Stegun, table 26.10), the normal quantile beyond.
+        const T: [f64; 9] = [4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+        let t = T.get(n - 3).copied().unwrap_or(2.0);
+        t * deviation * (2.0 / n as f64).sqrt()
+    }
+
     /// Rates of devices.
     #[must_use]
     pub const fn hardware(&self) -> &HardwareTable {

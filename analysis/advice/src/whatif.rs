@@ -68,6 +68,9 @@ pub struct WhatIf {
     pub median_step_ns: Band,
     /// `base.mean_step_ns` less the new one, in ns; negative where it gets slower.
     pub gain_ns: Band,
+    /// By how much the mean steps of two recordings of one program may differ by chance, in ns, in both directions; not
+    /// part of the ranges ([`Study::scatter_ns`]).
+    pub scatter_ns: f64,
     /// How many times as many samples a step processes.
     pub samples: f64,
     /// The weakest of what the edits rest on.
@@ -152,7 +155,9 @@ pub fn what_if_unchecked(study: &Study<'_>, edits: &[Edit]) -> Result<WhatIf, Wh
         guards: effect.guards,
         class_error: effect.class_error,
     });
-    Ok(WhatIf { edits: applied.collect(), base, expected, mean_step_ns, median_step_ns, gain_ns, samples, basis })
+    let edits = applied.collect();
+    let scatter_ns = study.scatter_ns();
+    Ok(WhatIf { edits, base, expected, mean_step_ns, median_step_ns, gain_ns, scatter_ns, samples, basis })
 }
 
 /// A range also covers what is known of the errors of such predictions: of the class on real pairs, else a prior for gains

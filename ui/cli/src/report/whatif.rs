@@ -42,6 +42,14 @@ pub fn render(report: &WhatIfReport, columns: usize) -> String {
             text.push_str(&format!("    taken  {}", wrap(assumption, columns, 11)));
         }
     }
+    if what.scatter_ns > 0.0 {
+        text.push('\n');
+        let chance = format!(
+            "Steps of this recording vary so that the mean of another one may be {} off by chance, either way.",
+            ms(what.scatter_ns)
+        );
+        note(&mut text, &chance, columns);
+    }
     interactions(&mut text, report, columns);
     if report.grade != gapless_analysis::trust::Grade::Green {
         text.push('\n');
