@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::detectors::{Finding, Verdict, detectors};
+use crate::rules::Rules;
 use crate::scene::Scene;
 use crate::spec::Edit;
 use crate::whatif::{WhatIf, what_if};
@@ -65,6 +66,12 @@ const SHARED_ROOT: f64 = 0.5;
 /// Runs all detectors, simulates every fix, ranks and groups.
 #[must_use]
 pub fn advise(scene: &Scene<'_, '_>) -> Advice {
+    advise_with(scene, &Rules::default())
+}
+
+/// The same with rules of the user. Their thresholds are the scene's business ([`Scene::with_thresholds`]).
+#[must_use]
+pub fn advise_with(scene: &Scene<'_, '_>, rules: &Rules) -> Advice {
     let study = scene.study();
     let verdicts: Vec<(&str, Verdict)> =
         detectors().par_iter().map(|detector| (detector.id(), detector.detect(scene))).collect();
@@ -78,6 +85,7 @@ pub fn advise(scene: &Scene<'_, '_>) -> Advice {
             Verdict::Abstains(reason) => abstained.push(Abstention { detector: id.to_owned(), reason }),
         }
     }
+    found.extend(rules.rules().iter().filter_map(|rule| rule.find(scene)));
     let step = study.base().mean_step_ns;
     // Twice the deviation of the steps, but of their mean: more steps make a mean surer.
     let noise_ns = (2.0 * scene.noise_ns() / (study.step_count() as f64).sqrt()).max(INFO_SHARE * step);

@@ -4,6 +4,7 @@ use gapless_analysis::graph::{NodeId, NodeKind};
 use gapless_trace::{ArgValue, Args, DeviceInfo};
 use rayon::prelude::*;
 
+use crate::class::OpClass;
 use crate::study::Study;
 
 /// A kernel that leaves multiprocessors without work.
@@ -58,6 +59,11 @@ fn fill(study: &Study<'_>, node: NodeId) -> Option<Fill> {
     if blocks < multiprocessors {
         let efficiency = blocks as f64 / multiprocessors as f64;
         return Some(Fill { node, blocks, multiprocessors, at_once, efficiency });
+    }
+    // Only tiles of one size come in waves; other kernels give blocks what there is to do.
+    let class = study.facts().class(node);
+    if !class.is_arithmetic() && class != OpClass::Fused && class != OpClass::Other {
+        return None;
     }
     let waves = blocks as f64 / at_once as f64;
     let tail = waves.fract();

@@ -84,10 +84,22 @@ pub(crate) fn misaligned(study: &Study<'_>) -> Vec<Misaligned> {
         rates.sort_by(f64::total_cmp);
         let Some(&rate) = rates.get(rates.len() / 2) else { continue };
         let padded = call.product.padded(call.product.alignment().unwrap_or(1));
-        let padded_ns = padded.flops() / rate;
+        // No padding makes it faster than memory allows.
+        let padded_ns = (padded.flops() / rate).max(attainable_ns(study, call.node));
         if padded_ns < dur(call) {
             found.push(Misaligned { node: call.node, product: call.product.clone(), padded_ns });
         }
     }
     found
+}
+
+/// What the roofline of the device allows a kernel, in ns; 0 if the device or the cost is unknown.
+fn attainable_ns(study: &Study<'_>, node: NodeId) -> f64 {
+    let of_node = study.graph().node(node);
+    let found = of_node.place.zip(of_node.event).and_then(|(place, event)| {
+        let roofline = study.roofline(place.rank)?;
+        let cost = roofline.kernel(event)?;
+        gapless_roofline::roof(cost.cost.as_ref()?, &roofline.device.as_ref()?.gpu, true)
+    });
+    found.map_or(0.0, |roof| roof.attainable_ns)
 }

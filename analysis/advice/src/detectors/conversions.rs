@@ -106,8 +106,14 @@ impl Detector for TypeCasts {
         let mut around: BTreeMap<&str, usize> = BTreeMap::new();
         for &id in &nodes {
             let outer = study.facts().operator(id).and_then(|operator| {
-                study.around(operator).find(|name| {
-                    !matches!(*name, "aten::to" | "aten::_to_copy" | "aten::copy_") && !name.contains(".py(")
+                // The module, where there are frames; else the operator or function of the engine.
+                let module = study.around(operator).find(|name| name.starts_with("nn.Module: "));
+                module.or_else(|| {
+                    study.around(operator).find(|name| {
+                        !matches!(*name, "aten::to" | "aten::_to_copy" | "aten::copy_")
+                            && !name.contains(".py(")
+                            && !name.starts_with("<built-in")
+                    })
                 })
             });
             *around.entry(outer.unwrap_or("the top level")).or_default() += 1;

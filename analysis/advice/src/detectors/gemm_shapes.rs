@@ -55,7 +55,10 @@ impl Detector for GemmShapes {
         let saved: f64 = off.iter().map(|of| dur(of.node) - of.padded_ns).sum();
         let ranks = study.trace().ranks().len().max(1) as f64;
         let of_step = share(scene, saved / study.step_count() as f64 / ranks);
-        if nodes.is_empty() || of_step < threshold(scene, self, "share") {
+        // Only what lies on the critical path can be saved.
+        let total: f64 = nodes.iter().map(|&id| dur(id)).sum();
+        let on_path = path_share(scene, &nodes) * saved / total.max(1.0);
+        if nodes.is_empty() || of_step.min(on_path) < threshold(scene, self, "share") {
             return Verdict::nothing();
         }
         let mut shapes: BTreeMap<(u64, u64, u64), f64> = BTreeMap::new();

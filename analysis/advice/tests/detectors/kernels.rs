@@ -49,30 +49,30 @@ fn no_tensor_cores() {
     assert!(abstains(&nowhere, "no-tensor-cores"));
 }
 
-/// Products of 4096×1024 with 1024×4096 in 100 µs, and one with `columns` columns in `dur`.
+/// Products of 4096×1024 with 1024×4096 in 200 µs, and one with `columns` columns in `dur`.
 fn head(columns: i64, dur: i64) -> Program {
     let product = |columns: i64, dur: i64| {
         let args = inputs(&[&[4096, 1024], &[1024, columns]], &["c10::Half", "c10::Half"], &["", ""]);
         op_with("aten::mm", args, 7, "ampere_fp16_s16816gemm_fp16_128x64", dur)
     };
     program(|ops| {
-        ops.extend((0..10).map(|_| product(4096, 100 * US)));
+        ops.extend((0..10).map(|_| product(4096, 200 * US)));
         ops.push(product(columns, dur));
     })
 }
 
 #[test]
 fn gemm_shapes() {
-    // Padded to 50264 columns it would take 100 µs for each 4096 of them.
-    let padded = 100 * US * 50_264 / 4096;
-    let before = head(50_257, 3_000 * US);
+    // Padded to 50264 columns it would take 200 µs for each 4096 of them.
+    let padded = 200 * US * 50_264 / 4096;
+    let before = head(50_257, 6_000 * US);
     gains(&before, &head(50_264, padded), "gemm-shapes", 0.02);
     assert_eq!(besides_syncs(&before), ["gemm-shapes"]);
     assert!(found(&head(50_264, padded), "gemm-shapes").is_empty());
     // Misaligned, but not slower; aligned, but slower; few columns.
-    assert!(found(&head(50_257, 1_350 * US), "gemm-shapes").is_empty());
-    assert!(found(&head(50_304, 3_000 * US), "gemm-shapes").is_empty());
-    assert!(found(&head(3, 300 * US), "gemm-shapes").is_empty());
+    assert!(found(&head(50_257, 2_700 * US), "gemm-shapes").is_empty());
+    assert!(found(&head(50_304, 6_000 * US), "gemm-shapes").is_empty());
+    assert!(found(&head(3, 600 * US), "gemm-shapes").is_empty());
     let bare = program(|ops| ops.push(op("aten::mm", 10 * US, 7, "ampere_fp16_s16816gemm_fp16_128x64", 100 * US)));
     assert!(abstains(&bare, "gemm-shapes"));
 }
