@@ -174,13 +174,15 @@ impl Idle {
         ranks
     }
 
-    /// Lengths of the gaps behind waits, each gap once, in ns.
+    /// Lengths of the gaps behind waits, each gap once, in ns. Gaps in which data are loaded or garbage is collected have
+    /// another cause.
     #[must_use]
     pub fn stall_ns<'w>(&self, waits: impl IntoIterator<Item = &'w Wait>) -> i64 {
         let mut gaps: Vec<usize> = waits.into_iter().filter_map(|wait| wait.gap).collect();
         gaps.sort_unstable();
         gaps.dedup();
-        gaps.into_iter().filter_map(|gap| self.gaps.get(gap)).map(Gap::duration_ns).sum()
+        let own = |gap: &&Gap| !matches!(gap.cause, GapCause::Loading | GapCause::Garbage);
+        gaps.into_iter().filter_map(|gap| self.gaps.get(gap)).filter(own).map(Gap::duration_ns).sum()
     }
 
     fn gap_after(&self, study: &Study<'_>, wait: &Wait) -> Option<usize> {

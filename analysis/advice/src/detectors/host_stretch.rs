@@ -35,6 +35,9 @@ impl Detector for HostStretch {
         let study = scene.study();
         let least = (threshold(scene, self, "gap-us") * 1e3) as i64;
         let steps = study.graph().steps().len();
+        if steps == 0 {
+            return Verdict::Abstains("the recording has no steps: what warms up is not known".to_owned());
+        }
         // The first of several steps warms up; its gaps are not those of the others.
         let counts = |gap: &&Gap| gap.duration_ns() >= least && (steps < 3 || gap.step.is_some_and(|step| step > 0));
         let ranks = scene.idle().ranks().len().max(1) as i64;
@@ -79,8 +82,8 @@ fn stretch(scene: &Scene<'_, '_>, gaps: &[&Gap], lost: i64, least: i64) -> Findi
     Finding {
         title: format!("The device stands still for {} of each step while the host does other things", ms(per_step(scene, lost))),
         paragraph: format!(
-            "{} gaps of {} or more, {} of each step: the thread that launches the work does one thing for most of each, \
-             without any call to the device. By name: {}.",
+            "{} gaps of {} or more, {} of each step: for most of each the thread that launches the work makes no call to \
+             the device. By what runs in the middle of it: {}.",
             gaps.len(),
             ms(least as f64),
             percent(share(scene, lost)),

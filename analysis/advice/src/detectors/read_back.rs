@@ -95,10 +95,12 @@ impl Detector for ReadBack {
             let what = if name.is_empty() { "a copy to the host" } else { name };
             let shape = SHAPES.contains(&name);
             let once = count <= 1.5;
+            // With fewer steps one cannot be told from the others.
+            let keeps = !shape && study.graph().steps().len() >= 3;
             let selector = if name.is_empty() { "kernel~DtoH".to_owned() } else { format!("op={name}") };
             // What is only logged can be logged every tenth step.
             let edit =
-                if shape { format!("remove-sync({selector})") } else { format!("remove-sync({selector},keep=0.1)") };
+                if keeps { format!("remove-sync({selector},keep=0.1)") } else { format!("remove-sync({selector})") };
             let nodes: Vec<_> = waits.iter().map(|wait| wait.node).collect();
             let mut slowest = waits.clone();
             slowest.sort_by_key(|wait| std::cmp::Reverse(wait.waited_ns));

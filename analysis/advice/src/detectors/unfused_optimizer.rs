@@ -14,6 +14,13 @@ pub(super) struct UnfusedOptimizer;
 
 const CODE: &str = "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)   # or foreach=True";
 
+/// Whether a kernel or operator works on many tensors at once.
+fn works_on_many(name: &str) -> bool {
+    ["multi_tensor", "_foreach_", "_fused_", "fused_adam", "FusedAdam", "FusedOptimizer", "triton_"]
+        .into_iter()
+        .any(|word| name.contains(word))
+}
+
 impl Detector for UnfusedOptimizer {
     fn id(&self) -> &'static str {
         "unfused-optimizer"
@@ -35,7 +42,7 @@ impl Detector for UnfusedOptimizer {
         let nodes: Vec<NodeId> = study
             .nodes_of(NodeKind::Kernel)
             .filter(|&id| is_optimizer(study, id))
-            .filter(|&id| !study.name(id).contains("multi_tensor_apply") && !study.name(id).contains("fused_adam"))
+            .filter(|&id| !works_on_many(study.name(id)) && !works_on_many(study.operator_name(id)))
             .collect();
         let ranks = scene.idle().ranks().len().max(1);
         // Steps that update: with accumulated gradients not all do.
