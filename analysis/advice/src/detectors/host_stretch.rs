@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::common::{per_step, share, short_name};
+use super::common::{per_step, share};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
 use crate::idle::{Gap, GapCause};
@@ -65,7 +65,7 @@ fn stretch(scene: &Scene<'_, '_>, gaps: &[&Gap], lost: i64, least: i64) -> Findi
         let event = gap.longest.and_then(|(node, _)| study.event_in(node));
         let name = event.map_or_else(
             || "code without a name in the recording".to_owned(),
-            |event| short_name(study.trace().name(event)),
+            |event| study.trace().name(event).chars().take(80).collect(),
         );
         *by_name.entry(name).or_default() += gap.duration_ns();
     }

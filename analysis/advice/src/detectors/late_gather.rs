@@ -108,9 +108,14 @@ fn is_late(scene: &Scene<'_, '_>, transfer: NodeId) -> bool {
         let Some(before) = before else { break };
         at = before;
     }
-    binding(study, at).is_some_and(|edge| match edge.kind {
-        EdgeKind::Launch => true,
-        EdgeKind::StreamOrder | EdgeKind::EventWait => graph.node(edge.from).kind == NodeKind::Kernel,
-        _ => false,
-    })
+    // Through marks of events to what was waited for.
+    for _ in 0..4 {
+        let Some(edge) = binding(study, at) else { return false };
+        match graph.node(edge.from).kind {
+            NodeKind::Kernel => return true,
+            NodeKind::Record | NodeKind::Wait => at = edge.from,
+            _ => return edge.kind == EdgeKind::Launch,
+        }
+    }
+    false
 }

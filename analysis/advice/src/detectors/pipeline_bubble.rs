@@ -84,8 +84,7 @@ impl Detector for PipelineBubble {
         let share = idle as f64 / length.max(1) as f64;
         let ideal = (p as f64 - 1.0) / (m as f64 + p as f64 - 1.0);
         let due = waiting as f64 / idle.max(1) as f64;
-        let is_bubble =
-            share >= threshold(scene, self, "at-least") * ideal && ideal >= threshold(scene, self, "idle") / 2.0;
+        let is_bubble = share >= threshold(scene, self, "at-least") * ideal && ideal >= threshold(scene, self, "idle");
         if share < threshold(scene, self, "idle") || !is_bubble {
             return Verdict::nothing();
         }

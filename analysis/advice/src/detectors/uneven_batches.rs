@@ -108,7 +108,7 @@ impl Detector for UnevenBatches {
                 Guard { holds: true, text: "The slowest rank changes from step to step.".to_owned() },
                 Guard { holds: true, text: "Recorded shapes differ as the times do.".to_owned() },
             ],
-            edits: vec!["no-stragglers.compute".to_owned()],
+            edits: vec!["no-stragglers.even".to_owned()],
             evidence: scene.events_of(&super::common::longest_first(study, nodes.clone())),
             nodes,
             ..Finding::default()

@@ -10,7 +10,8 @@ use super::{Basis, Effect, Guard, Outlook, Refusal, Transformation};
 use crate::spec::Edit;
 use crate::study::Study;
 
-/// Slow ranks take the time of the others: `no-stragglers`, `no-stragglers.compute(rank=3)`.
+/// Slow ranks take the time of the others: `no-stragglers`, `no-stragglers.compute(rank=3)`; work that is dealt unevenly
+/// is dealt evenly: `no-stragglers.even`.
 #[derive(Debug)]
 pub(super) struct NoStragglers;
 
@@ -24,7 +25,7 @@ impl Transformation for NoStragglers {
     }
 
     fn parts(&self) -> &'static [&'static str] {
-        &["compute", "host"]
+        &["compute", "host", "even"]
     }
 
     fn basis(&self) -> Basis {
@@ -46,7 +47,7 @@ impl Transformation for NoStragglers {
         if edit.part() != Some("host") {
             alike = compute(edit, study, draft, outlook, &mut touched);
         }
-        if edit.part() != Some("compute") {
+        if !matches!(edit.part(), Some("compute" | "even")) {
             host(edit, study, draft, outlook, &mut touched);
         }
         if touched.is_empty() {
@@ -63,7 +64,12 @@ impl Transformation for NoStragglers {
         Ok(Effect {
             touched,
             guards,
-            assumptions: vec!["Each piece of work takes the median of all ranks, or their mean at worst.".to_owned()],
+            assumptions: vec![if edit.part() == Some("even") {
+                "Each piece of work takes the mean over all ranks; at worst half of what a rank has above it stays."
+                    .to_owned()
+            } else {
+                "Each piece of work takes the median of all ranks, or their mean at worst.".to_owned()
+            }],
             ..Effect::default()
         })
     }
@@ -71,6 +77,15 @@ impl Transformation for NoStragglers {
 
 fn rank_of(study: &Study<'_>, id: NodeId) -> Option<RankId> {
     study.graph().node(id).place.map(|place| place.rank)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// The mean, or at worst half way to it for who has more.
+fn even(own: f64, mean: f64, outlook: Outlook) -> f64 {
+    if own > mean { mean + (own - mean) * outlook.pick(0.0, 0.0, 0.5) } else { mean }
 }
 
 /// The middle of values, or their mean at worst.
@@ -97,6 +112,7 @@ fn compute(edit: &Edit, study: &Study<'_>, draft: &mut Draft<'_>, outlook: Outlo
         }
     }
     let chosen = |id: NodeId| edit.selector().is_empty() || edit.selector().fits(study, id);
+    let is_even = edit.part() == Some("even");
     let mut all_alike = true;
     for ranks in by_step.values_mut() {
         for nodes in ranks.values_mut() {
@@ -111,8 +127,10 @@ fn compute(edit: &Edit, study: &Study<'_>, draft: &mut Draft<'_>, outlook: Outlo
             for place in 0..lists.first().map_or(0, |list| list.len()) {
                 let same: Vec<NodeId> = lists.iter().filter_map(|list| list.get(place)).copied().collect();
                 let mut durations: Vec<f64> = same.iter().map(|&id| draft.duration_ns(id) as f64).collect();
-                let new = centre(&mut durations, outlook).round() as i64;
+                let middle = if is_even { mean(&durations) } else { centre(&mut durations, outlook) };
                 for id in same.into_iter().filter(|&id| chosen(id)) {
+                    let own = draft.duration_ns(id) as f64;
+                    let new = if is_even { even(own, middle, outlook) } else { middle }.round() as i64;
                     draft.set_duration(id, new);
                     touched.push(id);
                 }
@@ -133,7 +151,8 @@ fn compute(edit: &Edit, study: &Study<'_>, draft: &mut Draft<'_>, outlook: Outlo
                 let mut centres: Vec<f64> = of_ranks.values().map(|(sum, count)| sum / count).collect();
                 let own = of_ranks.get(&rank).map_or(0.0, |(sum, count)| sum / count);
                 if own > 0.0 {
-                    let by = centre(&mut centres, outlook) / own;
+                    let by =
+                        if is_even { even(own, mean(&centres), outlook) } else { centre(&mut centres, outlook) } / own;
                     draft.scale_duration(id, by);
                     touched.push(id);
                 }
