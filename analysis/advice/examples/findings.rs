@@ -49,6 +49,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
         if is_long {
             println!("     {}", finding.paragraph);
+            let shown = finding.evidence.iter().take(4).map(|&event| {
+                let outer = trace.ancestors(event).next().map_or("", |outer| trace.name(outer));
+                format!("{} in {outer}", trace.name(event).chars().take(60).collect::<String>())
+            });
+            println!("     > {}", shown.collect::<Vec<_>>().join("; "));
         }
     }
     for abstention in &advice.abstained {

@@ -36,7 +36,9 @@ pub fn of_times(draft: &Draft<'_>, times: &DraftTimes) -> Figures {
     let mut steps_ns = Vec::with_capacity(graph.steps().len().max(1));
     let mut before = i64::MIN;
     for step in graph.steps() {
-        let begun = step.begins.iter().map(|&id| times.times.start_ns(id)).min().unwrap_or(step.mark_start_ns);
+        // Where no thread has a mark, a step begins when the one before is complete.
+        let unmarked = if before == i64::MIN { step.mark_start_ns } else { before };
+        let begun = step.begins.iter().map(|&id| times.times.start_ns(id)).min().unwrap_or(unmarked);
         let ended = step.ends.iter().map(|&id| end(id)).max().unwrap_or(begun);
         steps_ns.push(ended.saturating_sub(before.max(begun).min(ended)));
         before = before.max(ended);

@@ -5,6 +5,7 @@
 
 use gapless_analysis::graph::{Edge, EdgeKind, NodeId, NodeKind};
 use gapless_analysis::interval::{Interval, IntervalSet};
+use gapless_analysis::path::step_windows;
 use gapless_trace::{EventId, RankId, TrackId};
 use rustc_hash::FxHashMap;
 
@@ -125,14 +126,19 @@ impl Idle {
         for list in returns.values_mut() {
             list.sort_unstable();
         }
-        let mut ranks: Vec<RankId> = this.busy.keys().copied().collect();
-        ranks.sort_unstable();
-        for rank in ranks {
+        // Between steps that do not touch, time is nobody's.
+        let windows = step_windows(graph).into_iter().map(|(from, to)| Interval::new(from, to));
+        let windows = IntervalSet::from_sorted(windows);
+        for rank in this.ranks() {
             let mut starts = starts.remove(&rank).unwrap_or_default();
             starts.sort_unstable();
             let Some(busy) = this.busy.get(&rank) else { continue };
             let intervals = busy.intervals();
             for (before, after) in intervals.iter().zip(intervals.iter().skip(1)) {
+                let span = Interval::new(before.end, after.start);
+                if !windows.is_empty() && 2 * windows.clip(span).length() < span.length() {
+                    continue;
+                }
                 if let Some(gap) = gap(study, rank, (before.end, after.start), &starts, &returns) {
                     this.gaps.push(gap);
                 }
@@ -142,7 +148,7 @@ impl Idle {
         this
     }
 
-    /// All gaps, by rank and time.
+    /// All gaps within steps, by rank and time; all of the recording if it has no steps.
     #[must_use]
     pub fn gaps(&self) -> &[Gap] {
         &self.gaps

@@ -79,6 +79,7 @@ fn filled_gaps() {
         let make = |with: bool| {
             steps(&mut shape.clone(), |rng, ops| {
                 for _ in 0..3 {
+                    busy(rng, ops, 2);
                     ops.push(Op::SyncDevice);
                     let stretch = rng.range(600_000, 3_000_000);
                     ops.push(Op::Work(if with { stretch } else { 0 }));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::common::{per_step, share};
+use super::common::{each, per_step, share};
 use super::read_back::reads_back;
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
@@ -38,6 +38,7 @@ impl Detector for BlockingCall {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
+        let each = each(scene);
         let mut by_name: BTreeMap<String, Vec<Wait>> = BTreeMap::new();
         for wait in scene.idle().waits() {
             let name = study.trace().name(wait.call);
@@ -66,10 +67,10 @@ impl Detector for BlockingCall {
             slowest.sort_by_key(|wait| std::cmp::Reverse(wait.waited_ns));
             let callers = callers(scene, &waits);
             findings.push(Finding {
-                title: format!("The device runs dry behind {what}: {} of each step", ms(per_step(scene, stall))),
+                title: format!("The device runs dry behind {what}: {} of {each}", ms(per_step(scene, stall))),
                 paragraph: format!(
-                    "{count:.1} times per step the thread waits in {what}{callers} until the device is done, and launches the \
-                     next work only then: until that begins, the device is idle for {} of each step ({}).",
+                    "{count:.1} times in {each} the thread waits in {what}{callers} until the device is done, and launches the \
+                     next work only then: until that begins, the device is idle for {} of {each} ({}).",
                     ms(per_step(scene, stall)),
                     percent(share(scene, stall)),
                 ),

@@ -15,6 +15,11 @@ pub(super) fn per_step(scene: &Scene<'_, '_>, ns: i64) -> f64 {
     ns as f64 / scene.study().step_count() as f64
 }
 
+/// What figures refer to, for sentences.
+pub(super) fn each(scene: &Scene<'_, '_>) -> &'static str {
+    if scene.study().graph().steps().is_empty() { "the recording" } else { "each step" }
+}
+
 /// A sum over the recording as a share of the steps.
 pub(super) fn share(scene: &Scene<'_, '_>, ns: i64) -> f64 {
     let step = scene.study().base().mean_step_ns;

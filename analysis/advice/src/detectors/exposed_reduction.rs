@@ -4,7 +4,7 @@ use gapless_analysis::CollectiveKind;
 use gapless_analysis::graph::NodeId;
 use gapless_analysis::interval::Interval;
 
-use super::common::{collective_kind, longest_first, names_around, per_step, share, transfers_of};
+use super::common::{collective_kind, each, longest_first, names_around, per_step, share, transfers_of};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
 use crate::scene::Scene;
@@ -60,6 +60,7 @@ impl Detector for ExposedReduction {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
+        let each = each(scene);
         let graph = study.graph();
         let least = threshold(scene, self, "bytes") as u64;
         let size = |id: NodeId| {
@@ -82,7 +83,7 @@ impl Detector for ExposedReduction {
             let node = graph.node(id);
             let own = Interval::new(node.start_ns, node.end_ns());
             let computing = node.place.and_then(|place| scene.idle().computing(place.rank));
-            computing.is_none_or(|computing| 2 * computing.clip(own).length() < own.length())
+            computing.is_some_and(|computing| 2 * computing.clip(own).length() < own.length())
         });
         let lost: i64 = nodes.iter().map(|&id| scene.path_ns(id)).sum();
         if nodes.is_empty() || share(scene, lost) < threshold(scene, self, "share") {
@@ -98,9 +99,9 @@ impl Detector for ExposedReduction {
         let is_named = nodes.iter().all(|&id| carries_gradients(study, id) == Some(true));
         let is_estimated = study.trace().ranks().len() < 2;
         Verdict::one(Finding {
-            title: format!("Reducing gradients holds up each step for {}", ms(per_step(scene, lost))),
+            title: format!("Reducing gradients holds up {each} for {}", ms(per_step(scene, lost))),
             paragraph: format!(
-                "{} reductions run while nothing computes and decide when the step is complete: {} of each step ({}). Counted \
+                "{} reductions run while nothing computes and decide when the step is complete: {} of {each} ({}). Counted \
                  is only moving the data, not waiting for other ranks{}. A bucket can be reduced as soon as the backward pass \
                  has its gradients, while it computes those of earlier layers; only the last bucket must be exposed.",
                 nodes.len(),

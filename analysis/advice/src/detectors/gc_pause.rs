@@ -2,7 +2,7 @@
 
 use gapless_analysis::graph::{NodeId, NodeKind};
 
-use super::common::{longest_first, per_step, share};
+use super::common::{each, longest_first, per_step, share};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
 use crate::scene::Scene;
@@ -36,6 +36,7 @@ impl Detector for GcPause {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
+        let each = each(scene);
         let all: Vec<NodeId> = study.nodes_of(NodeKind::Gc).collect();
         let nodes: Vec<NodeId> = all.iter().copied().filter(|&id| scene.path_ns(id) > 0).collect();
         let lost: i64 = nodes.iter().map(|&id| scene.path_ns(id)).sum();
@@ -56,7 +57,7 @@ impl Detector for GcPause {
             String::new()
         };
         Verdict::one(Finding {
-            title: format!("Garbage collection takes {} of each step", ms(per_step(scene, lost))),
+            title: format!("Garbage collection takes {} of {each}", ms(per_step(scene, lost))),
             paragraph: format!(
                 "{} of {} collections of garbage lie on the critical path and take {} of the steps there ({} per step).\
                  {over_ranks} The collector runs whenever enough objects were made, in the thread that launches the work, and \

@@ -4,7 +4,7 @@ use gapless_analysis::CollectiveKind;
 use gapless_analysis::graph::{EdgeKind, NodeId, NodeKind};
 use gapless_analysis::interval::Interval;
 
-use super::common::{longest_first, per_step, share, transfers_of};
+use super::common::{each, longest_first, per_step, share, transfers_of};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
 use crate::idle::binding;
@@ -39,6 +39,7 @@ impl Detector for LateGather {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
+        let each = each(scene);
         let graph = study.graph();
         let gathers = transfers_of(study, &[CollectiveKind::AllGather]);
         let exposed: Vec<NodeId> = gathers
@@ -49,7 +50,7 @@ impl Detector for LateGather {
                 let own = Interval::new(node.start_ns, node.end_ns());
                 let computing = node.place.and_then(|place| scene.idle().computing(place.rank));
                 scene.path_ns(id) > 0
-                    && computing.is_none_or(|computing| 2 * computing.clip(own).length() < own.length())
+                    && computing.is_some_and(|computing| 2 * computing.clip(own).length() < own.length())
             })
             .collect();
         // Behind another collective the link is the limit, not the launch.
@@ -60,10 +61,9 @@ impl Detector for LateGather {
             return Verdict::nothing();
         }
         Verdict::one(Finding {
-            title: format!("All-gathers that begin too late hold up each step for {}", ms(per_step(scene, lost))),
+            title: format!("All-gathers that begin too late hold up {each} for {}", ms(per_step(scene, lost))),
             paragraph: format!(
-                "{} of {} all-gathers run while nothing computes, and the kernels behind them need their data: {} of each \
-                 step ({}). They begin as soon as they are launched, so the link is free before: launched one layer earlier \
+                "{} of {} all-gathers run while nothing computes, and the kernels behind them need their data: {} of {each} ({}). They begin as soon as they are launched, so the link is free before: launched one layer earlier \
                  they would run beside the kernels of the layer before.",
                 late.len(),
                 gathers.len(),

@@ -2,7 +2,7 @@
 
 use gapless_analysis::graph::{EdgeKind, NodeId, NodeKind};
 
-use super::common::{first_possible, median, per_step, share};
+use super::common::{each, first_possible, median, per_step, share};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
 use crate::idle::{GapCause, binding};
@@ -41,6 +41,7 @@ impl Detector for LaunchBound {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
+        let each = each(scene);
         let graph = study.graph();
         let kernels: Vec<NodeId> = study.nodes_of(NodeKind::Kernel).collect();
         if kernels.is_empty() {
@@ -77,10 +78,10 @@ impl Detector for LaunchBound {
             });
         }
         Verdict::one(Finding {
-            title: format!("The device waits {} of each step for launches", ms(per_step(scene, idle))),
+            title: format!("The device waits {} of {each} for launches", ms(per_step(scene, idle))),
             paragraph: format!(
                 "{} of the kernels begin as soon as they are launched: nothing is queued before them. Between them the device \
-                 is idle for {} of each step ({}), since operators and launches take longer on the host than their kernels \
+                 is idle for {} of {each} ({}), since operators and launches take longer on the host than their kernels \
                  (typically {}) take on the device.",
                 percent(bound),
                 ms(per_step(scene, idle)),

@@ -3,7 +3,7 @@
 use gapless_analysis::graph::{NodeId, NodeKind};
 use gapless_analysis::interval::{Interval, IntervalSet};
 
-use super::common::{longest_first, per_step, share};
+use super::common::{each, longest_first, per_step, share};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
 use crate::scene::Scene;
@@ -37,6 +37,7 @@ impl Detector for PageableCopy {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
+        let each = each(scene);
         let graph = study.graph();
         let least = threshold(scene, self, "bytes");
         let size = |id: NodeId| graph.node(id).event.and_then(|event| study.trace().copy_bytes(event));
@@ -74,9 +75,9 @@ impl Detector for PageableCopy {
             String::new()
         };
         Verdict::one(Finding {
-            title: format!("Copies from pageable memory hold up each step for {}", ms(per_step(scene, exposed))),
+            title: format!("Copies from pageable memory hold up {each} for {}", ms(per_step(scene, exposed))),
             paragraph: format!(
-                "{} copies to the device come from pageable memory, {} per step, and for {} of each step ({}) no kernel \
+                "{} copies to the device come from pageable memory, {} per step, and for {} of {each} ({}) no kernel \
                  runs beside them.{known} From pageable memory the driver copies in pieces through a buffer of its own, and \
                  the call blocks the thread, so nothing can be launched meanwhile.",
                 copies.len(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::common::{names_around, per_step, share};
+use super::common::{each, names_around, per_step, share};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
 use crate::idle::Wait;
@@ -73,6 +73,7 @@ impl Detector for ReadBack {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
+        let each = each(scene);
         let mut by_name: BTreeMap<&'static str, Vec<Wait>> = BTreeMap::new();
         for wait in scene.idle().waits() {
             if let Some(name) = reads_back(study, wait) {
@@ -105,11 +106,10 @@ impl Detector for ReadBack {
             let mut slowest = waits.clone();
             slowest.sort_by_key(|wait| std::cmp::Reverse(wait.waited_ns));
             findings.push(Finding {
-                title: format!("Reading back with {what} leaves the device idle for {} of each step", ms(per_step(scene, stall))),
+                title: format!("Reading back with {what} leaves the device idle for {} of {each}", ms(per_step(scene, stall))),
                 paragraph: format!(
-                    "{:.1} times per step the thread waits in {what} until the device has done all work before it. When the \
-                     value arrives the queue is empty, and until the next launch takes effect the device does nothing: {} of \
-                     each step ({}). The wait itself costs nothing while the device works; what counts is that the host can \
+                    "{:.1} times in {each} the thread waits in {what} until the device has done all work before it. When the \
+                     value arrives the queue is empty, and until the next launch takes effect the device does nothing: {} of {each} ({}). The wait itself costs nothing while the device works; what counts is that the host can \
                      not run ahead of it.",
                     count,
                     ms(per_step(scene, stall)),
