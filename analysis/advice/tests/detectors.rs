@@ -59,7 +59,7 @@ fn brings(before: &Program, after: &Program, detector: &str, tolerance: f64) -> 
     let advised = all.remove(0);
     let step = run(before).mean_step();
     let truth = step - run(after).mean_step();
-    let gain = advised.gain.as_ref().unwrap_or_else(|| panic!("{:?}", advised.no_gain)).gain_ns;
+    let gain = advised.gain.as_ref().unwrap_or_else(|| unreachable!("{:?}", advised.no_gain)).gain_ns;
     let share = |ns: f64| 100.0 * ns / step;
     assert!(
         (gain.mid - truth).abs() <= tolerance * step,

@@ -1,12 +1,15 @@
 //! D10: gradients are reduced after the backward pass instead of beside it.
 
+use std::collections::BTreeMap;
+
 use gapless_analysis::CollectiveKind;
-use gapless_analysis::graph::NodeId;
+use gapless_analysis::graph::{NodeId, NodeKind};
 use gapless_analysis::interval::Interval;
+use gapless_trace::RankId;
 
 use super::common::{collective_kind, each, longest_first, names_around, per_step, share, transfers_of};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
-use crate::edits::Guard;
+use crate::edits::{Guard, is_optimizer};
 use crate::scene::Scene;
 use crate::study::Study;
 use crate::text::{ms, percent};
@@ -72,18 +75,24 @@ impl Detector for ExposedReduction {
         };
         let all = transfers_of(study, &[CollectiveKind::AllReduce, CollectiveKind::ReduceScatter]);
         let large: Vec<NodeId> = all.into_iter().filter(|&id| size(id).is_none_or(|bytes| bytes >= least)).collect();
+        // Nothing but the optimizer comes after it in its step.
+        let last = last_compute(scene);
+        let ends_step = |id: NodeId| {
+            let node = graph.node(id);
+            let step = study.facts().step(id);
+            let computed = node.place.and_then(|place| last.get(&(place.rank, step)));
+            step.is_some() && computed.is_none_or(|&at| at < node.end_ns())
+        };
         // Between layers of one pass the next layer needs the result: tensor parallelism and synchronised norms.
-        let gradients: Vec<NodeId> = large
-            .into_iter()
-            .filter(|&id| carries_gradients(study, id).unwrap_or(true) || ends_step(scene, id))
-            .collect();
+        let gradients: Vec<NodeId> =
+            large.into_iter().filter(|&id| carries_gradients(study, id).unwrap_or(true) || ends_step(id)).collect();
         let mut nodes: Vec<NodeId> = gradients.into_iter().filter(|&id| scene.path_ns(id) > 0).collect();
         // Where compute goes on beside it, it is overlapped already, though it decides.
         nodes.retain(|&id| {
             let node = graph.node(id);
             let own = Interval::new(node.start_ns, node.end_ns());
             let computing = node.place.and_then(|place| scene.idle().computing(place.rank));
-            computing.is_some_and(|computing| 2 * computing.clip(own).length() < own.length())
+            computing.is_some_and(|computing| !computing.is_empty() && 2 * computing.clip(own).length() < own.length())
         });
         let lost: i64 = nodes.iter().map(|&id| scene.path_ns(id)).sum();
         if nodes.is_empty() || share(scene, lost) < threshold(scene, self, "share") {
@@ -130,18 +139,15 @@ impl Detector for ExposedReduction {
     }
 }
 
-/// Whether no kernel but the optimizer's was launched after it in its step, on its rank.
-fn ends_step(scene: &Scene<'_, '_>, id: NodeId) -> bool {
+/// When the last kernel that is not the optimizer's began, by rank and step, in ns.
+fn last_compute(scene: &Scene<'_, '_>) -> BTreeMap<(RankId, Option<usize>), i64> {
     let study = scene.study();
-    let graph = study.graph();
-    let (Some(step), Some(place)) = (study.facts().step(id), graph.node(id).place) else { return false };
-    let end = graph.node(id).end_ns();
-    !study.nodes_of(gapless_analysis::graph::NodeKind::Kernel).any(|other| {
-        let node = graph.node(other);
-        node.start_ns >= end
-            && node.place.is_some_and(|at| at.rank == place.rank)
-            && study.facts().step(other) == Some(step)
-            && study.facts().class(other) != crate::class::OpClass::Optimizer
-            && !names_around(study, other).any(|name| name.starts_with("Optimizer."))
-    })
+    let mut last: BTreeMap<(RankId, Option<usize>), i64> = BTreeMap::new();
+    for id in study.nodes_of(NodeKind::Kernel) {
+        let node = study.graph().node(id);
+        let Some(place) = node.place.filter(|_| !is_optimizer(study, id)) else { continue };
+        let at = last.entry((place.rank, study.facts().step(id))).or_insert(i64::MIN);
+        *at = node.start_ns.max(*at);
+    }
+    last
 }
