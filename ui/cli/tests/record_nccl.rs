@@ -108,6 +108,20 @@ fn channels_of_the_device_give_transfers_and_none_leaves_nccl_alone() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("\"chanels\""));
     let output = record(&scratch, &["--nccl", "channels,proxy"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "mask 1f4e\nmask 1f4e\n");
+    let report = scratch.command(&["collectives", "--json", "run"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let all = report["collectives"].as_array().unwrap();
+    assert_eq!(all.len(), 30);
+    for one in all.iter().filter(|one| one["kind"] != "send_receive") {
+        assert_eq!((&one["on_device"], &one["enqueued_only"]), (&Value::from(true), &Value::from(false)), "{one}");
+        assert_eq!(one["members"].as_array().unwrap().len(), 2);
+        for member in one["members"].as_array().unwrap() {
+            let time = |name: &str| member[name].as_i64().unwrap();
+            // The hand-over took 40 µs before the device began, which took 300 µs.
+            assert!(time("start_ns") - time("enqueued_ns") >= 40_000, "{member}");
+            assert!((300_000..100_000_000).contains(&(time("end_ns") - time("start_ns"))), "{member}");
+        }
+    }
     std::fs::remove_dir_all(scratch.path().join("run")).unwrap();
     let none = record(&scratch, &["--nccl", "none"]);
     // The program found no plugin to play to.
