@@ -38,6 +38,9 @@ pub struct AdviseArgs {
     /// Findings to print in full [default: 5, and all with --json]
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
+    /// TOML file of rules of your own and thresholds of detectors (docs/rules.md)
+    #[arg(long, value_name = "FILE", help_heading = "Reading")]
+    pub rules: Option<PathBuf>,
     /// Also search the best set of fixes for this many points of effort (a loader's option is 1, new hardware 8)
     #[arg(long, value_name = "POINTS")]
     pub plan: Option<u32>,

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use gapless_advice::{Advice, Plan, Scene, Study, advise, plan};
+use gapless_advice::{Advice, Plan, Rules, Scene, Study, advise_with, plan};
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::info::{WarningInfo, warnings};
 use crate::args::AdviseArgs;
+use crate::failure::BadInput;
 use crate::{output, report};
 
 /// What `gapless advise` prints, as JSON or as text. `docs/json-schema.md` documents every field.
@@ -38,12 +39,20 @@ pub struct Place {
 }
 
 pub fn run(args: &AdviseArgs) -> anyhow::Result<()> {
+    let rules = match &args.rules {
+        None => Rules::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| BadInput::new(format!("cannot read {}: {error}", path.display())))?;
+            Rules::parse(&text).map_err(|error| BadInput::new(format!("{}: {error}", path.display())))?
+        }
+    };
     let opened = super::read_trace(&args.paths, &args.read)?;
     let trace = &opened.trace;
     let begun = Instant::now();
     let study = Study::new(trace);
-    let scene = Scene::new(&study);
-    let advice = advise(&scene);
+    let scene = Scene::new(&study).with_thresholds(rules.thresholds().clone());
+    let advice = advise_with(&scene, &rules);
     let plan = args.plan.map(|effort| plan(&study, &advice, effort));
     let places = places(&study, &advice);
     let report = AdviseReport {
