@@ -1,6 +1,7 @@
 //! The encoder: records by hand, read back through Perfetto's messages and through our own reader.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod devices;
 mod model;
 mod payloads;
 mod ranges;
