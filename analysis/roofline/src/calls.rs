@@ -192,7 +192,10 @@ fn class_of_work(trace: &Trace, id: EventId) -> OperatorClass {
 }
 
 /// In this order: the first part that a name holds decides.
-const NAMES: [(&str, OperatorClass); 38] = [
+const NAMES: [(&str, OperatorClass); 41] = [
+    ("multimem", OperatorClass::Communication),
+    ("all_reduce", OperatorClass::Communication),
+    ("allreduce", OperatorClass::Communication),
     ("multi_tensor_apply", OperatorClass::Optimizer),
     ("triton_", OperatorClass::Fused),
     ("softmax", OperatorClass::Softmax),

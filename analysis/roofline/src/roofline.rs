@@ -237,7 +237,7 @@ pub struct Roofline {
     pub groups: Vec<OperatorGroup>,
     /// Device time of all groups in ns.
     pub device_ns: i64,
-    /// Device time of groups without a cost ÷ that of all, 0 to 1.
+    /// Device time of groups without a cost ÷ that of all, communication and copies over the host's link aside, 0 to 1.
     pub unknown_share: f64,
     /// MFU and HFU.
     pub utilisation: Utilisation,
@@ -277,10 +277,13 @@ impl Roofline {
         }
         let groups = groups(trace, &calls, gpu);
         let device_ns: i64 = groups.iter().fold(0, |sum, group| sum.saturating_add(group.device_ns));
-        let unknown =
-            groups.iter().filter(|group| group.cost.is_none()).map(|group| group.device_ns as f64).sum::<f64>();
+        let computes =
+            |group: &&OperatorGroup| !matches!(group.class, OperatorClass::Communication | OperatorClass::Copy);
+        let time = |group: &OperatorGroup| group.device_ns as f64;
+        let all: f64 = groups.iter().filter(computes).map(time).sum();
+        let unknown: f64 = groups.iter().filter(computes).filter(|group| group.cost.is_none()).map(time).sum();
         let utilisation = utilisation(trace, rank, &calls, gpu);
-        let unknown_share = if device_ns > 0 { unknown / device_ns as f64 } else { 0.0 };
+        let unknown_share = if all > 0.0 { unknown / all } else { 0.0 };
         Self { device, no_device, groups, device_ns, unknown_share, utilisation, calls, of_work }
     }
 

@@ -7,7 +7,7 @@ use gapless_trace::Duration;
 use super::{heading, note, plural, warnings_summary, wrap};
 use crate::commands::roofline::{RankRoofline, RooflineReport};
 use crate::output::styles;
-use crate::text::{Align, Table, count, percent};
+use crate::text::{Align, Table, count, kernel_name, percent, shorten};
 
 /// The report in `columns` columns, with `top` rows a table.
 pub fn render(report: &RooflineReport, top: usize, columns: usize) -> String {
@@ -45,11 +45,11 @@ fn sentence(rank: &RankRoofline) -> String {
     let whole = Duration(rank.device_ns);
     let known = percent(1.0 - rank.unknown_share);
     let Some(best) = best.filter(|best| best.group.headroom_ns.is_some_and(|headroom| headroom > 0.0)) else {
-        return format!("Device work of {whole}; FLOPs and bytes are known for {known} of it.");
+        return format!("Device work of {whole}; FLOPs and bytes are known for {known} of what computes.");
     };
     format!(
         "Device work of {whole}, {} above what good kernels would take ({} of it in {}). FLOPs and bytes are known for \
-         {known} of the time.",
+         {known} of what computes.",
         Duration(headroom as i64),
         percent(best.group.headroom_ns.unwrap_or(0.0) / headroom),
         best.group.name
@@ -126,6 +126,11 @@ fn utilisation(text: &mut String, found: &Utilisation, columns: usize) {
     }
 }
 
+/// `bf16 [16, 5185, 64] [64]` as `bf16 16×5185×64 64`.
+fn compact(shapes: &str) -> String {
+    shapes.replace(", ", "×").replace(['[', ']'], "")
+}
+
 fn figure(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(String::new, |value| format!("{value:.digits$}"))
 }
@@ -140,7 +145,6 @@ fn operators(text: &mut String, rank: &RankRoofline, top: usize, columns: usize)
     }
     let mut table = Table::new([
         ("Operator", Align::Name),
-        ("Inputs", Align::Name),
         ("Calls", Align::Right),
         ("Time", Align::Right),
         ("Attainable", Align::Right),
@@ -153,15 +157,12 @@ fn operators(text: &mut String, rank: &RankRoofline, top: usize, columns: usize)
     let nanoseconds = |value: Option<f64>| value.map_or_else(String::new, |ns| Duration(ns.round() as i64).to_string());
     for group in known.iter().take(top) {
         let style = if group.is_impossible { styles::WARN } else { Style::new() };
-        let mut name = group.name.clone();
-        if group.is_recompute {
-            name.push_str(" (recomputed)");
-        }
+        let again = if group.is_recompute { "recomputed " } else { "" };
+        let name = format!("{again}{} {}", group.name.trim_start_matches("aten::"), compact(&group.shapes));
         table.styled_row(
             style,
             [
                 name,
-                group.shapes.clone(),
                 count(group.calls),
                 Duration(group.device_ns).to_string(),
                 nanoseconds(group.attainable_ns),
@@ -178,30 +179,42 @@ fn operators(text: &mut String, rank: &RankRoofline, top: usize, columns: usize)
     text.push_str(&table.without_empty_columns().render(columns));
 }
 
+/// By what is missing, since that is what one can mend.
 fn unknown(text: &mut String, rank: &RankRoofline, top: usize, columns: usize) {
-    let unknown: Vec<&OperatorGroup> =
-        rank.operators.iter().map(|entry| &entry.group).filter(|group| group.cost.is_none()).collect();
-    if unknown.is_empty() {
+    let mut reasons: Vec<(&str, i64, Vec<&str>)> = Vec::new();
+    for group in rank.operators.iter().map(|entry| &entry.group) {
+        let Some(reason) = group.unknown.as_deref() else { continue };
+        match reasons.iter_mut().find(|(known, ..)| *known == reason) {
+            Some((_, sum, names)) => {
+                *sum = sum.saturating_add(group.device_ns);
+                names.push(&group.name);
+            }
+            None => reasons.push((reason, group.device_ns, vec![&group.name])),
+        }
+    }
+    if reasons.is_empty() {
         return;
     }
-    let mut table = Table::new([
-        ("Operator", Align::Name),
-        ("Class", Align::Left),
-        ("Calls", Align::Right),
-        ("Time", Align::Right),
-        ("Why", Align::Name),
-    ]);
-    for group in unknown.iter().take(top.min(5)) {
-        table.row([
-            group.name.clone(),
-            group.class.label().to_owned(),
-            count(group.calls),
-            Duration(group.device_ns).to_string(),
-            group.unknown.clone().unwrap_or_default(),
-        ]);
+    reasons.sort_by_key(|(reason, sum, _)| (std::cmp::Reverse(*sum), *reason));
+    heading(text, "Without FLOPs and bytes");
+    for (reason, sum, mut names) in reasons.into_iter().take(top) {
+        // Names come by time; the first few say enough.
+        let mut seen = Vec::new();
+        names.retain(|name| {
+            !seen.contains(name) && {
+                seen.push(*name);
+                true
+            }
+        });
+        let more = names.len().saturating_sub(3);
+        let shown = names.iter().take(3).map(|name| kernel_name(name)).map(|name| shorten(&name, 40));
+        let mut shown = shown.collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            shown.push_str(&format!(" and {more} more"));
+        }
+        let time = Duration(sum).to_string();
+        text.push_str(&format!("  {time:>8}  {}", wrap(&format!("{reason}: {shown}"), columns, 12)));
     }
-    heading(text, &format!("Without FLOPs and bytes ({} of the time)", percent(rank.unknown_share)));
-    text.push_str(&table.render(columns));
 }
 
 fn impossible(text: &mut String, rank: &RankRoofline, columns: usize) {
