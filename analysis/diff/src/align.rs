@@ -15,6 +15,15 @@ use crate::label::short_kernel;
 use crate::lcs::common;
 use crate::side::{Element, Level, NONE, Side, hash};
 
+/// A thread or stream: its rank and track.
+type Line = (u32, TrackId);
+/// Pairs of them.
+type Keys = Vec<(Line, Line)>;
+/// What a line does, and how often.
+type Bag = (Line, FxHashMap<u64, u32>);
+/// Pairs of places.
+type Places = Vec<(usize, usize)>;
+
 /// Counterparts of the nodes of both sides.
 pub(crate) struct Alignment {
     /// For each node of the base its counterpart in the step that its own is paired with; [`NONE`] if it has none.
@@ -74,8 +83,8 @@ impl Alignment {
         &mut self,
         (base, new): (&Side<'_>, &Side<'_>),
         (i, j): (usize, usize),
-        threads: &[((u32, TrackId), (u32, TrackId))],
-        streams: &[((u32, TrackId), (u32, TrackId))],
+        threads: &[(Line, Line)],
+        streams: &[(Line, Line)],
     ) -> Vec<(u32, u32)> {
         let mut found: Vec<(u32, u32)> = Vec::new();
         for (of_base, of_new) in threads {
@@ -142,10 +151,8 @@ fn pair_ranks(base: &Side<'_>, new: &Side<'_>) -> Vec<(u32, u32)> {
     if by_number.is_empty() { own.iter().zip(&others).map(|(a, b)| (a.0.0, b.0.0)).collect() } else { by_number }
 }
 
-type Keys = Vec<((u32, TrackId), (u32, TrackId))>;
-
 /// Pairs of what has most in common, greedily.
-fn pair_alike(own: &[((u32, TrackId), FxHashMap<u64, u32>)], others: &[((u32, TrackId), FxHashMap<u64, u32>)]) -> Keys {
+fn pair_alike(own: &[Bag], others: &[Bag]) -> Keys {
     let mut scores: Vec<(u64, usize, usize)> = Vec::new();
     for (i, (_, a)) in own.iter().enumerate() {
         for (j, (_, b)) in others.iter().enumerate() {
@@ -202,7 +209,7 @@ fn pair_streams(base: &Side<'_>, new: &Side<'_>, (rank, other): (u32, u32)) -> K
 }
 
 /// Pairs of places, and whether the sequences are the same.
-fn align_elements(a: &[Element], b: &[Element]) -> (Vec<(usize, usize)>, bool) {
+fn align_elements(a: &[Element], b: &[Element]) -> (Places, bool) {
     let same_at = |level: Level| {
         let of = |element: &Element| element.signatures.get(level as usize).copied();
         a.len() == b.len() && a.iter().zip(b).all(|(x, y)| of(x) == of(y))
@@ -217,7 +224,7 @@ fn align_elements(a: &[Element], b: &[Element]) -> (Vec<(usize, usize)>, bool) {
         &[Level::Kernels, Level::Path, Level::Operator],
         &[Level::Path, Level::Operator],
     ];
-    let mut best: Option<(usize, i64, Vec<(usize, usize)>)> = None;
+    let mut best: Option<(usize, i64, Places)> = None;
     for ladder in ladders {
         let mut pairs = Vec::new();
         climb(ladder, (a, b), (0, 0), &mut pairs);
@@ -237,7 +244,7 @@ fn align_elements(a: &[Element], b: &[Element]) -> (Vec<(usize, usize)>, bool) {
 }
 
 /// Aligns at the first level, and what lies between at the next.
-fn climb(ladder: &[Level], (a, b): (&[Element], &[Element]), at: (usize, usize), pairs: &mut Vec<(usize, usize)>) {
+fn climb(ladder: &[Level], (a, b): (&[Element], &[Element]), at: (usize, usize), pairs: &mut Places) {
     let Some((level, rest)) = ladder.split_first() else { return };
     let signatures = |elements: &[Element]| -> Vec<u64> {
         elements.iter().map(|element| element.signatures.get(*level as usize).copied().unwrap_or(0)).collect()

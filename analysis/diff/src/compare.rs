@@ -331,6 +331,9 @@ fn fewer(groups: Vec<Group>, names: &mut Names, size: usize) -> Vec<Group> {
     kept
 }
 
+/// A row in the making: its part, its time in each step of both sides, what it consists of.
+type Draft = (i64, [Vec<i64>; 2], Vec<Detail>);
+
 /// Makes rows of groups.
 struct Maker<'a> {
     traces: [&'a Trace; 2],
@@ -362,7 +365,7 @@ impl Maker<'_> {
     }
 
     fn rows(&self, groups: Vec<Group>, parts: &[i64], rest: i64, rest_cause: Cause) -> Vec<Row> {
-        let mut by_row: BTreeMap<(Cause, String), (i64, [Vec<i64>; 2], Vec<Detail>)> = BTreeMap::new();
+        let mut by_row: BTreeMap<(Cause, String), Draft> = BTreeMap::new();
         for (group, &part) in groups.iter().zip(parts) {
             let class = self.names.text(group.class).to_owned();
             let empty = || (0, group.sums.clone().map(|sums| vec![0; sums.len()]), Vec::new());
@@ -386,30 +389,29 @@ impl Maker<'_> {
                 .or_insert_with(|| (0, [vec![0; base], vec![0; new]], Vec::new()))
                 .0 += rest;
         }
-        let row =
-            |((cause, class), (part_ns, sums, mut details)): ((Cause, String), (i64, [Vec<i64>; 2], Vec<Detail>))| {
-                let [base_ns, new_ns] = self.per_step(&sums);
-                let sureness = self.sureness(&sums);
-                let is_hidden =
-                    sureness == Sureness::BeyondNoise && new_ns.saturating_sub(base_ns).saturating_abs() > hidden;
-                details.sort_by(|a, b| {
-                    let size = |detail: &Detail| {
-                        (detail.part_ns.saturating_abs(), detail.new_ns.saturating_sub(detail.base_ns).saturating_abs())
-                    };
-                    size(b).cmp(&size(a)).then_with(|| a.name.cmp(&b.name))
-                });
-                let share = part_ns as f64 / self.whole.max(1) as f64;
-                (part_ns != 0 || is_hidden).then_some(Row {
-                    cause,
-                    class,
-                    part_ns,
-                    share,
-                    base_ns,
-                    new_ns,
-                    sureness,
-                    details,
-                })
-            };
+        let row = |((cause, class), (part_ns, sums, mut details)): ((Cause, String), Draft)| {
+            let [base_ns, new_ns] = self.per_step(&sums);
+            let sureness = self.sureness(&sums);
+            let is_hidden =
+                sureness == Sureness::BeyondNoise && new_ns.saturating_sub(base_ns).saturating_abs() > hidden;
+            details.sort_by(|a, b| {
+                let size = |detail: &Detail| {
+                    (detail.part_ns.saturating_abs(), detail.new_ns.saturating_sub(detail.base_ns).saturating_abs())
+                };
+                size(b).cmp(&size(a)).then_with(|| a.name.cmp(&b.name))
+            });
+            let share = part_ns as f64 / self.whole.max(1) as f64;
+            (part_ns != 0 || is_hidden).then_some(Row {
+                cause,
+                class,
+                part_ns,
+                share,
+                base_ns,
+                new_ns,
+                sureness,
+                details,
+            })
+        };
         by_row.into_iter().filter_map(row).collect()
     }
 

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::align::Alignment;
 use crate::cause::Cause;
 use crate::host::{Host, has_frames};
-use crate::label::{Names, class, short_kernel, without_numbers};
+use crate::label::{Names, class, short_kernel};
 use crate::side::{NONE, Side};
 
 /// A change of one column of a graph's scenario.
@@ -435,7 +435,7 @@ impl<'a, 'r> Finder<'a, 'r> {
             side.recording.graph.unexplained_ns(own.id).max(other_side.recording.graph.unexplained_ns(other.id));
         let key = if unexplained > 0 {
             let (base_side, base) = if which == Which::Base { (which, own) } else { (opposite, other) };
-            let name = without_numbers(&self.event_name(base_side, base));
+            let name = self.event_name(base_side, base);
             (Cause::Unexplained, nameless, self.names.of(&name))
         } else {
             let ready = |edge: &&Edge| side.recording.graph.source_time_ns(edge).saturating_add(edge.lag_ns);

@@ -232,9 +232,10 @@ pub fn judge(base: &[i64], new: &[i64], least: f64, equal: f64) -> Verdict {
         return make(VerdictKind::CannotTell, text);
     };
     let range = format!("{} to {}", percent(low), percent(high));
-    if low > 0.0 && change >= least {
+    // The change is at least `least`, and surely half of it: what is sure and tiny is a matter of the day.
+    if low > least / 2.0 && change >= least {
         make(VerdictKind::Slower, format!("With 99 % confidence {range}, from {counts}."))
-    } else if high < 0.0 && change <= -least {
+    } else if high < -least / 2.0 && change <= -least {
         make(VerdictKind::Faster, format!("With 99 % confidence {range}, from {counts}."))
     } else if low >= -equal && high <= equal {
         make(VerdictKind::NoChange, format!("With 99 % confidence within {range}, from {counts}."))

@@ -40,7 +40,7 @@ fn a_recording_against_itself_is_empty() {
         "hta/cpu-only-rank34of300.json.gz",
         "tracelens/mi300/qwen1.5-0.5b.json.gz",
         "nsys/mfu_2gpu_before.sqlite",
-        "pytorch-cpu-gloo",
+        "pytorch-cpu-gloo/rank[01].pt.trace.json.gz",
     ] {
         let trace = read(&folder.join(name));
         let found = compare(&trace, &trace);
@@ -96,6 +96,6 @@ fn devices_of_two_makers_are_aligned_by_operators() {
         let read = |device: &str| read(&folder.join(format!("tracelens/{device}/{model}.json.gz")));
         let found = compare(&read("h100"), &read("mi300"));
         let share = found.alignment.base_share.unwrap();
-        assert!(share > 0.9, "{model}: only {share} of the device time has a counterpart");
+        assert!(share > 0.85, "{model}: only {share} of the device time has a counterpart");
     }
 }

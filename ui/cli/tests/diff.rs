@@ -6,45 +6,46 @@ mod common;
 use common::Scratch;
 use serde_json::{Value, json};
 
+const THREAD: (i64, i64) = (900, 901);
+const STREAM: (i64, i64) = (0, 7);
+
+fn event(cat: &str, name: &str, (pid, tid): (i64, i64), ts: i64, dur: i64, args: &str) -> String {
+    format!(
+        r#"{{"ph":"X","cat":"{cat}","name":"{name}","pid":{pid},"tid":{tid},"ts":{ts},"dur":{dur},"args":{{{args}}}}}"#
+    )
+}
+
+/// An operator, its launch at `ts` and its kernel from `begun` on.
+fn launched(op: &str, id: i64, ts: i64, kernel: &str, begun: i64, dur: i64) -> [String; 3] {
+    let correlation = format!(r#""correlation":{id}"#);
+    let on = format!(r#""device":0,"stream":7,{correlation}"#);
+    [
+        event("cpu_op", op, THREAD, ts, 30, ""),
+        event("cuda_runtime", "cudaLaunchKernel", THREAD, ts + 5, 10, &correlation),
+        event("kernel", kernel, STREAM, begun, dur, &on),
+    ]
+}
+
 /// Eight steps of one rank: a product of `kernel_us` and, where wanted, one more kernel, waited for at the end. Steps
 /// vary by a few µs.
 fn job(kernel_us: i64, more: bool, seed: i64) -> String {
     let mut events: Vec<String> = Vec::new();
-    let mut event = |cat: &str, name: &str, (pid, tid): (i64, i64), ts: i64, dur: i64, args: &str| {
-        events.push(format!(
-            r#"{{"ph":"X","cat":"{cat}","name":"{name}","pid":{pid},"tid":{tid},"ts":{ts},"dur":{dur},"args":{{{args}}}}}"#
-        ));
-    };
-    let (thread, stream) = ((900, 901), (0, 7));
     let mut at = 0;
     for step in 0..8_i64 {
-        let noise = (step * 7 + seed * 3) % 5;
         let begun = at;
-        let mut device = begun + 120;
-        let mut launch =
-            |event: &mut dyn FnMut(&str, &str, (i64, i64), i64, i64, &str), id, op: &str, ts, name: &str, dur| {
-                let correlation = format!(r#""correlation":{}"#, step * 10 + id);
-                event("cpu_op", op, thread, ts, 30, "");
-                event("cuda_runtime", "cudaLaunchKernel", thread, ts + 5, 10, &correlation);
-                let on = format!(r#""device":0,"stream":7,{correlation}"#);
-                event("kernel", name, stream, device, dur, &on);
-                device += dur + 2;
-            };
-        launch(&mut event, 1, "aten::mm", begun + 100, "sgemm_64x64", kernel_us + noise);
+        let dur = kernel_us + (step * 7 + seed * 3) % 5;
+        let mut done = begun + 120 + dur;
+        events.extend(launched("aten::mm", step * 10 + 1, begun + 100, "sgemm_64x64", begun + 120, dur));
         if more {
-            launch(&mut event, 2, "aten::gelu", begun + 140, "gelu_kernel", 200);
+            events.extend(launched("aten::gelu", step * 10 + 2, begun + 140, "gelu_kernel", done + 2, 200));
+            done += 202;
         }
-        let done = device - 2 + 5;
-        event(
-            "cuda_runtime",
-            "cudaDeviceSynchronize",
-            thread,
-            begun + 200,
-            done - begun - 200,
-            &format!(r#""correlation":{}"#, step * 10 + 9),
-        );
-        at = done + 50;
-        event("user_annotation", &format!("ProfilerStep#{}", 11 + step), thread, begun, at - begun, "");
+        let back = done + 5;
+        let correlation = format!(r#""correlation":{}"#, step * 10 + 9);
+        let waits = back - begun - 200;
+        events.push(event("cuda_runtime", "cudaDeviceSynchronize", THREAD, begun + 200, waits, &correlation));
+        at = back + 50;
+        events.push(event("user_annotation", &format!("ProfilerStep#{}", 11 + step), THREAD, begun, at - begun, ""));
     }
     format!(
         "{{\"schemaVersion\":1,\"baseTimeNanoseconds\":1700000000000000000,\"traceEvents\":[\n{}\n]}}\n",

@@ -91,7 +91,7 @@ fn sentence(report: &DiffReport) -> String {
 }
 
 /// Which rows get a bar, and the sum of the others.
-fn chosen<'a>(report: &'a DiffReport, top: usize) -> (Vec<&'a Row>, i64) {
+fn chosen(report: &DiffReport, top: usize) -> (Vec<&Row>, i64) {
     let whole = report.diff.base.typical_ns.max(1) as f64;
     let is_noise = report.diff.verdict.verdict == VerdictKind::NoChange;
     let least = (whole * if is_noise { STANDS_OUT } else { SMALL }) as i64;
@@ -253,8 +253,6 @@ fn details(row: &Row) -> String {
 fn of(row: &Row, detail: &Detail) -> String {
     let name = shorten(&detail.name, 60);
     let rank = detail.rank.map_or_else(String::new, |rank| format!(", on rank {rank}"));
-    let count =
-        |count: f64| if count < 10.0 { format!("{:.1}", count).replace(".0", "") } else { format!("{count:.0}") };
     let (count, ns) = match row.cause {
         Cause::NewWork => (detail.new_count, detail.new_ns),
         Cause::GoneWork => (detail.base_count, detail.base_ns),
