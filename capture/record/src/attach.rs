@@ -28,6 +28,8 @@ pub struct Control {
     /// Asked for on the command line and not yet passed on.
     wanted: Option<DetailSteps>,
     windows: u32,
+    /// Windows that processes asked for themselves: process, request.
+    asked_by_job: Vec<(u32, u32)>,
     /// Windows whose outcome was told already, by process and path.
     told: Vec<(u32, u32)>,
     has_quit: bool,
@@ -64,18 +66,51 @@ impl Control {
             }
             None => None,
         };
-        Control { server, daemon, started: Instant::now(), wanted, windows: 0, told: Vec::new(), has_quit: false }
+        Control {
+            server,
+            daemon,
+            started: Instant::now(),
+            wanted,
+            windows: 0,
+            asked_by_job: Vec::new(),
+            told: Vec::new(),
+            has_quit: false,
+        }
     }
 
-    fn request_window(&mut self, session: &Session, window: Window) -> Result<String, String> {
+    fn request_window(&mut self, session: &Session, target: Target, window: Window) -> Result<u32, String> {
         let Some(daemon) = &self.daemon else {
             return Err("this recording was started without detail windows (--no-detail)".to_owned());
         };
         self.windows += 1;
         let output: PathBuf = session.folder().join(format!("detail{}.json", self.windows));
         let detail = Detail { window, output, shapes: true, stacks: true, flops: false, memory: false };
-        daemon.request(Target::All, detail).map_err(|error| error.to_string())?;
-        Ok("the window was asked for; its files appear in the recording".to_owned())
+        daemon.request(target, detail).map_err(|error| error.to_string())
+    }
+
+    /// Asks for the windows that processes want of themselves: one at a time each, as a profiler does one at a time.
+    fn request_asked(&mut self, session: &mut Session) {
+        for (pid, first, count) in session.take_asked_windows() {
+            let has_one =
+                self.asked_by_job.iter().any(|&(asker, request)| asker == pid && self.is_under_way(pid, request));
+            let asked = if has_one {
+                Err("another one is under way".to_owned())
+            } else {
+                self.request_window(session, Target::Pid(pid), Window::Iterations { first, count })
+            };
+            match asked {
+                Ok(request) => self.asked_by_job.push((pid, request)),
+                Err(reason) => {
+                    session.notice(&format!("process {pid} asked for a detail window and got none: {reason}"))
+                }
+            }
+        }
+    }
+
+    fn is_under_way(&self, pid: u32, request: u32) -> bool {
+        let Some(daemon) = &self.daemon else { return false };
+        let found = daemon.outputs().into_iter().find(|output| (output.pid, output.request) == (pid, request));
+        found.is_none_or(|output| output.state == State::Waiting)
     }
 
     fn answer(&mut self, session: &mut Session, request: Request) -> Response {
@@ -127,8 +162,8 @@ impl Control {
                     DetailWindow::Steps(steps) => Window::Iterations { first: steps.first, count: steps.count },
                     DetailWindow::Time(time) => Window::Duration(Duration::from_millis(time.duration_ms)),
                 };
-                match self.request_window(session, window) {
-                    Ok(text) => done(text),
+                match self.request_window(session, Target::All, window) {
+                    Ok(_) => done("the window was asked for; its files appear in the recording".to_owned()),
                     Err(text) => Response::Error { text },
                 }
             }
@@ -163,10 +198,11 @@ impl Attachment for Control {
         }
         if let Some(wanted) = self.wanted.take() {
             let window = Window::Iterations { first: wanted.first, count: wanted.count };
-            if let Err(reason) = self.request_window(session, window) {
+            if let Err(reason) = self.request_window(session, Target::All, window) {
                 session.notice(&format!("detail windows are not possible: {reason}"));
             }
         }
+        self.request_asked(session);
         if let Some(mut server) = self.server.take() {
             server.poll(&mut |request| self.answer(session, request));
             if !self.has_quit {
@@ -179,6 +215,15 @@ impl Attachment for Control {
     fn finish(&mut self, session: &mut Session) {
         if let Some(daemon) = &self.daemon {
             daemon.wait(PATIENCE);
+            let outputs = daemon.outputs();
+            for &(pid, request) in &self.asked_by_job {
+                if !outputs.iter().any(|output| (output.pid, output.request) == (pid, request)) {
+                    session.notice(&format!(
+                        "process {pid} asked for a detail window and got none: PyTorch's profiler in it did not ask for its \
+                         settings any more, which it does about once a second"
+                    ));
+                }
+            }
         }
         self.tell_outcomes(session);
     }

@@ -40,6 +40,7 @@ pub struct ProcessRecording {
     /// Whether this machine's clocks say nothing of the process's, because it ran on another one or in another boot.
     is_clock_fixed: bool,
     keeps_ring: bool,
+    facts_taken: usize,
     sink: Sink,
     out: Writer,
     header: Vec<u8>,
@@ -158,6 +159,7 @@ impl ProcessRecording {
             clock,
             is_clock_fixed: false,
             keeps_ring: false,
+            facts_taken: 0,
             sink,
             out,
             header,
@@ -188,6 +190,7 @@ impl ProcessRecording {
             clock,
             is_clock_fixed: false,
             keeps_ring: false,
+            facts_taken: 0,
             sink: Sink::File(file),
             out: Writer::default(),
             header: Vec::new(),
@@ -364,6 +367,14 @@ impl ProcessRecording {
     /// Durations of the steps that ended since the last call, in ns.
     pub fn take_step_durations(&mut self) -> Vec<i64> {
         self.encoder.take_step_durations()
+    }
+
+    /// Facts of this name that the process told since the last call; only one name may be asked for.
+    pub fn take_facts(&mut self, name: &str) -> Vec<String> {
+        let all = self.encoder.facts();
+        let new = all.get(self.facts_taken..).unwrap_or_default();
+        self.facts_taken = all.len();
+        new.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
     }
 
     /// Puts a mark on the process's timeline, now.

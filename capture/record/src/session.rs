@@ -234,6 +234,24 @@ impl Session {
         self.processes.iter_mut().flat_map(ProcessRecording::take_step_durations).collect()
     }
 
+    /// Windows of full detail that processes asked for since the last call (`gapless.record_window` in Python): process,
+    /// first step, steps.
+    pub fn take_asked_windows(&mut self) -> Vec<(u32, u64, u64)> {
+        let mut asked = Vec::new();
+        for process in self.processes.iter_mut().filter(|process| !process.is_done) {
+            let pid = process.pid();
+            for text in process.take_facts("record_window") {
+                let numbers = text.split_once(':').map(|(first, end)| (first.parse(), end.parse()));
+                if let Some((Ok(first), Ok(end))) = numbers
+                    && let Some(count) = u64::checked_sub(end, first).filter(|&count| count > 0)
+                {
+                    asked.push((pid, first, count));
+                }
+            }
+        }
+        asked
+    }
+
     /// Puts a mark on the timeline of each process, now.
     pub fn mark(&mut self, name: &str) {
         for process in self.processes.iter_mut().filter(|process| !process.is_done) {

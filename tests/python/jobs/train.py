@@ -1,4 +1,4 @@
-"""A training job that knows nothing of Gapless: a small transformer or MLP, a DataLoader with workers, AdamW.
+"""A training job that knows nothing of Gapless (but with `--ask-at`): a small transformer or MLP, a DataLoader with workers, AdamW.
 
 Prints one line with the loss and a checksum of the weights, the same in each run of the same options.
 """
@@ -62,6 +62,7 @@ def options():
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that each sample takes to load")
     parser.add_argument("--slow-every", type=int, default=0, help="each N-th sample takes --slow seconds more")
     parser.add_argument("--slow", type=float, default=0.05)
+    parser.add_argument("--ask-at", type=int, help="ask the recorder for a window of three steps after this step")
     parser.add_argument("--time", action="store_true", help="also print the median step time")
     return parser
 
@@ -97,6 +98,10 @@ def main():
         if (index + 1) % args.accumulate == 0:
             optimizer.step()
             optimizer.zero_grad()
+            if index + 1 == args.ask_at:
+                import gapless
+
+                gapless.record_window(3)
             now = time.perf_counter()
             times.append(now - begun)
             begun = now

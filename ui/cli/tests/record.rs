@@ -240,7 +240,7 @@ fn a_recorder_that_is_killed_at_any_moment_loses_nothing_and_the_job_goes_on() {
         // Each opening adds what has come since; the last one finds that the job has ended.
         let mut found = info(&scratch, &folder);
         for _ in 0..100 {
-            if manifest(&scratch, &folder)["finished"] == Value::from(true) {
+            if manifest(&scratch, &folder)["finished"] == true {
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));

@@ -225,6 +225,26 @@ fn operators_equal_those_of_torchs_own_profiler_in_the_same_run() {
 }
 
 #[test]
+fn a_job_gets_the_detail_window_that_it_asks_for() {
+    let Some(programs) = torch() else { return };
+    let scratch = Scratch::new();
+    let python = programs.join("python").to_string_lossy().into_owned();
+    let script = job("train.py");
+    let args = ["-q", "-o", "run", "--", &python, &script, "--steps", "1500", "--workers", "1", "--ask-at", "20"];
+    let (code, _, stderr) = record(&scratch, &args);
+    assert_eq!(code, 0, "{stderr}");
+    let folder = scratch.path().join("run");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let windows: Vec<PathBuf> =
+        files(&folder, ".json").into_iter().filter(|path| path.to_string_lossy().contains("detail")).collect();
+    assert_eq!(windows.len(), 1, "{stderr} {}", manifest["notices"]);
+    let window = open(&windows);
+    // A step of the transformer has about 2,000.
+    let count = operators(&window, "", (i64::MIN, i64::MAX)).len();
+    assert!((4_000..10_000).contains(&count), "{count} operators in the window");
+}
+
+#[test]
 fn a_job_that_profiles_itself_is_left_alone() {
     let Some(programs) = torch() else { return };
     let scratch = Scratch::new();

@@ -10,7 +10,7 @@
     @gapless.range("evaluate")              # or of a whole function
     def evaluate(): ...
 
-    gapless.record_window(3)                # ask for full detail of the next three steps
+    gapless.record_window(3)                # ask for full detail of three steps, soon
 
 `gapless record` supplies this module to the job. A job that also runs without it can keep a copy of this one file, or
 guard the import.
@@ -77,8 +77,9 @@ class range:
 
 
 def record_window(steps=1):
-    """Asks the recorder for full detail (shapes, stacks, flows) of the next `steps` steps, from the one that begins
-    next. The recorder may say no, for example where a window is open already."""
+    """Asks the recorder for full detail (shapes, stacks, flows) of the next `steps` steps. PyTorch's profiler looks for
+    such wishes about once a second, so the window begins with the next step or up to some seconds later. The recorder
+    says no, with a note at the end, where one that this process asked for is still under way."""
     lib = _lib()
     if lib is not None:
         from _gapless import steps as counted

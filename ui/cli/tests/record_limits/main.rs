@@ -1,7 +1,7 @@
 //! `gapless record` where something runs out or goes wrong: each job does and prints what it does alone, and at most one
 //! line says what could not be recorded.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 #[path = "../common/mod.rs"]
 mod common;
