@@ -128,9 +128,7 @@ impl Antipatterns {
         let pattern = Regex::new(named.pattern).ok()?;
         let is_gloo = named.pattern.contains("gloo");
         // Only with device work there is something that would rather be on the device.
-        if study.nodes_of(NodeKind::Kernel).next().is_none() {
-            return None;
-        }
+        study.nodes_of(NodeKind::Kernel).next()?;
         let step_of = |event: EventId| {
             let start = study.host_span(event).start.nanos();
             steps.iter().position(|step| (step.mark_start_ns..step.mark_end_ns).contains(&start))

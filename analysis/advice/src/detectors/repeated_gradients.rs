@@ -13,6 +13,9 @@ use crate::edits::Guard;
 use crate::scene::Scene;
 use crate::text::ms;
 
+/// Reductions of each step in order, with their bytes.
+type ByStep = BTreeMap<usize, Vec<(NodeId, Option<u64>)>>;
+
 /// The same sequence of reductions several times before the optimizer runs once.
 #[derive(Debug)]
 pub(super) struct RepeatedGradients;
@@ -38,8 +41,7 @@ impl Detector for RepeatedGradients {
         }
         let forwards = forwards(scene);
         // Calls of each step, rank, group and kind by their bytes, in order.
-        let mut calls: BTreeMap<(u32, CollectiveKind, u32), BTreeMap<usize, Vec<(NodeId, Option<u64>)>>> =
-            BTreeMap::new();
+        let mut calls: BTreeMap<(u32, CollectiveKind, u32), ByStep> = BTreeMap::new();
         for id in study.nodes_of(NodeKind::Transfer) {
             let Some(of) = study.facts().instance(id).and_then(|place| study.collectives().get(place)) else {
                 continue;
@@ -116,10 +118,11 @@ impl Detector for RepeatedGradients {
 fn repetitions(scene: &Scene<'_, '_>, calls: &[(NodeId, Option<u64>)], told: Option<usize>) -> Option<usize> {
     let sizes: Vec<Option<u64>> = calls.iter().map(|call| call.1).collect();
     let is_periodic = |period: usize| {
-        sizes.len() % period == 0 && sizes.iter().zip(sizes.iter().skip(period)).all(|(one, next)| one == next)
+        sizes.len().is_multiple_of(period) && sizes.iter().zip(sizes.iter().skip(period)).all(|(one, next)| one == next)
     };
     if let Some(told) = told {
-        let fits = told >= 2 && sizes.len() >= told && sizes.len() % told == 0 && is_periodic(sizes.len() / told);
+        let fits =
+            told >= 2 && sizes.len() >= told && sizes.len().is_multiple_of(told) && is_periodic(sizes.len() / told);
         return fits.then_some(told);
     }
     let period = (1..=sizes.len() / 2).find(|&period| is_periodic(period))?;

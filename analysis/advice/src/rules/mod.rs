@@ -257,8 +257,11 @@ impl Rule {
 /// What every rule may name beside the columns of its table.
 const SUMS: [&str; 3] = ["rows", "time", "share"];
 
+/// A text, and the name in braces behind it.
+type Part<'t> = (&'t str, &'t str);
+
 /// Names in braces, each with the text before it; what stays at the end is the last text.
-fn parts(template: &str) -> Result<(Vec<(&str, &str)>, &str), String> {
+fn parts(template: &str) -> Result<(Vec<Part<'_>>, &str), String> {
     let mut found = Vec::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
