@@ -27,7 +27,12 @@ pub fn advice_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
                     (Some(engine), Some(cards)) => {
                         let per = if engine.has_steps { "of a step" } else { "of the recording" };
                         let found = cards.iter().filter(|card| card.section == Section::Finding).count();
-                        let text = format!("{}, gains {per}", counted(found as u64, "finding", "findings"));
+                        let found = if found == 0 {
+                            "no finding".to_owned()
+                        } else {
+                            counted(found as u64, "finding", "findings")
+                        };
+                        let text = format!("{found}, gains {per}");
                         ui.label(RichText::new(text).size(metrics::TRACK_FONT).color(colors.dim));
                     }
                     _ => {
