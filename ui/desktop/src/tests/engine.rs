@@ -194,7 +194,7 @@ fn an_edit_of_the_what_if_engine_replays_to_its_own_figure() {
     let study = Study::new(&trace);
     let engine = Engine::new(&study);
     for text in ["host=2x", "remove(kind=copy)", "scale(kind=kernel)=0.5x"] {
-        let Ok(edit) = Edit::parse(text) else { panic!("{text} is an edit") };
+        let edit = Edit::parse(text).unwrap();
         let expected = what_if(&study, &[edit]).unwrap();
         let card = AdviceCard {
             id: text.to_owned(),
