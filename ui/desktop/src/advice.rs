@@ -1,12 +1,16 @@
 //! What to do about the time, with what it would bring. The panel shows a plain list of cards; who fills it does not
 //! matter to it.
 //!
-//! The cards of this file come from the engine alone: causes that can be taken away in part, each by a replay. Gains are
-//! replays of a quarter, half and all of a cause gone; they are never subtracted from one another or summed.
+//! Findings come from the detectors of `gapless-advice`, with the gains that its what-if engine gives them. Below them
+//! stand causes that are taken away in part: a quarter, half and all of each gone, which says what a step is sensitive to.
+//! All gains are replays; they are never subtracted from one another or summed.
 
-use gapless_analysis::graph::{EdgeKind, Graph, NodeKind};
+use std::collections::BTreeMap;
+
+use gapless_advice::{Advised, Scene, Study, advise, figures};
+use gapless_analysis::graph::{EdgeKind, NodeKind};
 use gapless_analysis::path::Category;
-use gapless_analysis::replay::{Mode, Scenario, Times, replay, replay_many};
+use gapless_analysis::replay::Draft;
 use gapless_trace::{Duration, EventId, Span, Trace};
 
 use crate::engine::Engine;
@@ -23,6 +27,34 @@ pub struct GainBand {
     pub high_ns: i64,
 }
 
+/// Where a card stands, from top to bottom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// Something to do.
+    Finding,
+    /// What a step would gain if part of a cause were gone, whatever the means.
+    Sensitivity,
+    /// Something to know.
+    Info,
+}
+
+/// A change of the execution graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Part of a cause is gone.
+    Cause(Cause),
+    /// An edit of the what-if engine, as its scenario files have it.
+    Edit(String),
+}
+
+impl AdviceCard {
+    /// What to expect, in ns; 0 where there is no figure.
+    #[must_use]
+    pub fn mid_ns(&self) -> i64 {
+        self.gain.as_ref().map_or(0, |gain| gain.mid_ns)
+    }
+}
+
 /// One piece of advice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdviceCard {
@@ -31,9 +63,13 @@ pub struct AdviceCard {
     /// What is the matter, in a few words.
     pub title: String,
     /// Its kind in one word.
-    pub tag: &'static str,
-    /// What it brings.
-    pub gain: GainBand,
+    pub tag: String,
+    /// Where it stands.
+    pub section: Section,
+    /// What it brings, or why there is no figure.
+    pub gain: Result<GainBand, String>,
+    /// What is changed to simulate it.
+    pub changes: Vec<Change>,
     /// What, where, why we think so, what to do.
     pub paragraph: String,
     /// The events that show it, ascending.
@@ -143,22 +179,21 @@ impl Cause {
         }
     }
 
-    /// Takes `share` (from 0 to 1) of the cause out of a scenario. Causes have no node in common, so any set of them can be
-    /// taken out of one scenario.
-    pub fn take_out(self, engine: &Engine, scenario: &mut Scenario<'_>, share: f64) {
+    /// Takes `share` (from 0 to 1) of the cause out of a draft, of what earlier changes left of it.
+    pub fn take_out(self, engine: &Engine, draft: &mut Draft<'_>, share: f64) {
         if self == Self::LateRanks {
-            arrive_earlier(engine, scenario, share);
+            arrive_earlier(engine, draft, share);
             return;
         }
         let left = 1.0 - share;
-        scenario.change_durations(|node| self.is_of(node.kind).then(|| (node.dur_ns as f64 * left).round() as i64));
+        draft.change_durations(|node, dur_ns| self.is_of(node.kind).then(|| (dur_ns as f64 * left).round() as i64));
     }
 }
 
 /// Members that come after the median of their collective come earlier by `share` of that. Not so in the first and last
 /// collective of a group: who comes late there may only have begun to record late.
-fn arrive_earlier(engine: &Engine, scenario: &mut Scenario<'_>, share: f64) {
-    let graph = scenario.graph();
+fn arrive_earlier(engine: &Engine, draft: &mut Draft<'_>, share: f64) {
+    let graph = draft.graph();
     for meeting in graph.node_ids().filter(|&id| graph.node(id).kind == NodeKind::Meeting) {
         let arrivals = graph.edges_to(meeting).filter(|edge| edge.kind == EdgeKind::Arrive);
         let mut times: Vec<i64> = arrivals.map(|edge| graph.source_time_ns(&edge)).collect();
@@ -172,95 +207,85 @@ fn arrive_earlier(engine: &Engine, scenario: &mut Scenario<'_>, share: f64) {
             let late = graph.source_time_ns(&edge).saturating_sub(median).max(0);
             if late > 0 {
                 let earlier = (late as f64 * share).round() as i64;
-                scenario.set_lag(edge.index, Some(edge.lag_ns.saturating_sub(earlier)));
+                let lag = draft.lag_ns(edge.index).map(|lag| lag.saturating_sub(earlier));
+                draft.set_lag(edge.index, lag);
             }
         }
     }
 }
 
-/// A window of each step in a replay, from completion to completion; one window if there are no steps. In ns.
+/// The cards, findings first, each section by its expected gain.
 #[must_use]
-pub fn windows(graph: &Graph, scenario: &Scenario<'_>, times: &Times) -> Vec<(i64, i64)> {
-    if graph.steps().is_empty() {
-        return vec![(graph.origin_ns(), times.end_ns)];
-    }
-    let mut from = i64::MIN;
-    let window = |step: &gapless_analysis::graph::GraphStep| {
-        let ends = step.ends.iter().map(|&id| times.start_ns(id).saturating_add(scenario.duration_ns(id)));
-        let to = ends.max().unwrap_or(from);
-        let begun = step.begins.iter().map(|&id| times.start_ns(id)).min().unwrap_or(step.mark_start_ns);
-        let window = (from.max(begun).min(to), to);
-        from = from.max(to);
-        window
-    };
-    graph.steps().iter().map(window).collect()
-}
-
-/// The mean length of the windows, in ns.
-#[must_use]
-pub fn mean_length(windows: &[(i64, i64)]) -> i64 {
-    let sum: i128 = windows.iter().map(|&(from, to)| i128::from(to.saturating_sub(from))).sum();
-    let count = windows.len().max(1) as i128;
-    i64::try_from(sum / count).unwrap_or(i64::MAX)
-}
-
-/// The cards that the engine gives, the greatest expected gain first. None where the model is not to be trusted.
-#[must_use]
-pub fn advise(trace: &Trace, engine: &Engine) -> Vec<AdviceCard> {
-    if !engine.trust.allows_what_if || engine.graph.is_empty() {
+pub fn cards(study: &Study<'_>, engine: &Engine) -> Vec<AdviceCard> {
+    if study.graph().is_empty() {
         return Vec::new();
     }
-    let graph = &engine.graph;
-    let model = Scenario::new(graph, Mode::Model);
-    let base = mean_length(&windows(graph, &model, &replay(&model)));
-    let mut cards: Vec<AdviceCard> = Vec::new();
-    for cause in Cause::ALL {
-        let scenarios: Vec<Scenario<'_>> = SHARES
-            .iter()
-            .map(|&share| {
-                let mut scenario = model.clone();
-                cause.take_out(engine, &mut scenario, share);
-                scenario
-            })
-            .collect();
-        let times = replay_many(&scenarios);
-        let mut gains = scenarios
-            .iter()
-            .zip(&times)
-            .map(|(scenario, times)| base.saturating_sub(mean_length(&windows(graph, scenario, times))).max(0));
-        let mut next = || gains.next().unwrap_or_default();
-        let gain = GainBand { low_ns: next(), mid_ns: next(), high_ns: next() };
-        if gain.high_ns as f64 >= LEAST_SHARE * base as f64 {
-            cards.push(card(trace, engine, cause, gain, base));
-        }
+    let mut cards = findings(study);
+    if study.trust().allows_what_if {
+        cards.extend(Cause::ALL.into_iter().filter_map(|cause| of_cause(study, engine, cause)));
     }
-    cards.sort_by_key(|card| (std::cmp::Reverse(card.gain.mid_ns), std::cmp::Reverse(card.gain.high_ns)));
+    cards.sort_by_key(|card| (card.section, std::cmp::Reverse(card.mid_ns())));
     cards
 }
 
-fn card(trace: &Trace, engine: &Engine, cause: Cause, gain: GainBand, base: i64) -> AdviceCard {
-    let (pieces, evidence, on_path) = match cause {
-        Cause::LateRanks => late_pieces(trace, engine),
-        _ => path_pieces(trace, engine, cause),
+/// What the detectors find.
+fn findings(study: &Study<'_>) -> Vec<AdviceCard> {
+    let trace = study.trace();
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    let advice = advise(&Scene::new(study));
+    let card = |advised: Advised| {
+        let finding = advised.finding;
+        let nth = seen.entry(finding.detector.clone()).or_insert(0);
+        *nth += 1;
+        let id = if *nth == 1 { finding.detector.clone() } else { format!("{}-{nth}", finding.detector) };
+        let gain = match (&advised.gain, advised.no_gain) {
+            (Some(gain), _) => Ok(GainBand {
+                low_ns: gain.gain_ns.low.round() as i64,
+                mid_ns: gain.gain_ns.mid.round() as i64,
+                high_ns: gain.gain_ns.high.round() as i64,
+            }),
+            (None, reason) => Err(reason.unwrap_or_else(|| "nothing that can be simulated changes it".to_owned())),
+        };
+        let mut assumptions: Vec<String> = advised
+            .gain
+            .iter()
+            .flat_map(|gain| &gain.edits)
+            .flat_map(|edit| edit.assumptions.iter().cloned().chain([format!("Edit: {}", edit.edit)]))
+            .collect();
+        assumptions.extend(advised.gain.iter().map(|gain| format!("Rests on {}", gain.basis.label())));
+        let piece = |&event: &EventId| Some(Piece { rank: trace.rank_of(event)?, span: trace.event(event).span() });
+        let pieces = finding.evidence.iter().filter_map(piece).collect();
+        let mut evidence = finding.evidence;
+        evidence.sort_unstable();
+        evidence.dedup();
+        AdviceCard {
+            id,
+            title: finding.title,
+            tag: finding.detector,
+            section: if finding.is_info { Section::Info } else { Section::Finding },
+            changes: if gain.is_ok() { finding.edits.into_iter().map(Change::Edit).collect() } else { Vec::new() },
+            gain,
+            paragraph: format!("{} {}", finding.paragraph, finding.fix).trim().to_owned(),
+            evidence,
+            pieces,
+            example: Some(finding.code).filter(|code| !code.is_empty()),
+            assumptions,
+        }
     };
-    let steps = engine.steps.len().max(1) as i64;
-    let per_step = Duration(on_path / steps);
-    let share = crate::format::percent(on_path as f64 / steps as f64 / base.max(1) as f64);
-    let (title, paragraph, example) = text(trace, engine, cause, per_step, &share);
-    AdviceCard {
-        id: cause.id().to_owned(),
-        title,
-        tag: cause.tag(),
-        gain,
-        paragraph,
-        evidence,
-        pieces,
-        example: example.map(str::to_owned),
-        assumptions: vec![
-            "The band is a quarter, half and all of the cause gone, each replayed on the execution graph".to_owned(),
-            "Nothing else changes: kernels, transfers and the order of work stay as recorded".to_owned(),
-        ],
-    }
+    advice.findings.into_iter().map(card).collect()
+}
+
+/// What part of a cause would bring; `None` if even all of it brings next to nothing.
+fn of_cause(study: &Study<'_>, engine: &Engine, cause: Cause) -> Option<AdviceCard> {
+    let base = study.base().mean_step_ns;
+    let mut gains = SHARES.iter().map(|&share| {
+        let mut draft = Draft::new(study.graph());
+        cause.take_out(engine, &mut draft, share);
+        Some((base - figures(&draft).ok()?.mean_step_ns).max(0.0).round() as i64)
+    });
+    let mut next = || gains.next().flatten();
+    let gain = GainBand { low_ns: next()?, mid_ns: next()?, high_ns: next()? };
+    (gain.high_ns as f64 >= LEAST_SHARE * base).then(|| card(study.trace(), engine, cause, gain, base.round() as i64))
 }
 
 /// The longest stretches of a cause on the paths, with their events, and the length of all of them in ns.
@@ -387,5 +412,32 @@ fn text(
             ),
             Some("gc.disable()  # and gc.collect() every N steps"),
         ),
+    }
+}
+
+fn card(trace: &Trace, engine: &Engine, cause: Cause, gain: GainBand, base: i64) -> AdviceCard {
+    let (pieces, evidence, on_path) = match cause {
+        Cause::LateRanks => late_pieces(trace, engine),
+        _ => path_pieces(trace, engine, cause),
+    };
+    let steps = engine.steps.len().max(1) as i64;
+    let per_step = Duration(on_path / steps);
+    let share = crate::format::percent(on_path as f64 / steps as f64 / base.max(1) as f64);
+    let (title, paragraph, example) = text(trace, engine, cause, per_step, &share);
+    AdviceCard {
+        id: cause.id().to_owned(),
+        title,
+        tag: cause.tag().to_owned(),
+        section: Section::Sensitivity,
+        gain: Ok(gain),
+        changes: vec![Change::Cause(cause)],
+        paragraph,
+        evidence,
+        pieces,
+        example: example.map(str::to_owned),
+        assumptions: vec![
+            "The band is a quarter, half and all of the cause gone, each replayed on the execution graph".to_owned(),
+            "Nothing else changes: kernels, transfers and the order of work stay as recorded".to_owned(),
+        ],
     }
 }

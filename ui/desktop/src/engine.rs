@@ -4,16 +4,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gapless_analysis::graph::{Graph, GraphInput, GraphOptions, NodeId, NodeKind};
+use gapless_advice::Study;
+use gapless_analysis::graph::{Graph, NodeId, NodeKind};
 use gapless_analysis::interval::{Interval, IntervalSet};
 use gapless_analysis::path::{Category, CriticalPath, Segment, critical_path, step_windows, whole_path};
 use gapless_analysis::replay::{Bounds, bounds};
-use gapless_analysis::trust::{Trust, trust};
-use gapless_analysis::{ClockAlignment, CollectiveInstance, CollectiveReport, LatenessVerdict, StepSummary};
+use gapless_analysis::trust::Trust;
+use gapless_analysis::{ClockAlignment, CollectiveReport, LatenessVerdict, StepSummary};
 use gapless_timeline::{CollectiveWaits, PathKind, PathLayer, PathPiece};
 use gapless_trace::{Duration, EventId, RankId, RowId, Span, Timestamp, Trace, TrackId};
 
-use crate::advice::{AdviceCard, advise};
 use crate::engine_rows::{self, InstanceRow, LatenessRow};
 use crate::state::Window;
 
@@ -34,6 +34,8 @@ pub struct PathRow {
     pub node: NodeId,
     /// Whether it is a latency or a delay before the node, not its own time.
     pub is_before: bool,
+    /// Whether the node is of a device.
+    pub is_device: bool,
 }
 
 /// The path of one step.
@@ -57,8 +59,8 @@ pub type MemberPlace = (EventId, u32, u32);
 pub struct Engine {
     /// Clocks, collectives, their costs, and who is late.
     pub collectives: CollectiveReport,
-    /// What waits for what.
-    pub graph: Graph,
+    /// Whether the recording has steps.
+    pub has_steps: bool,
     /// How far its model is from the recording.
     pub trust: Trust,
     /// What the recording would take without one cause; `None` if the model is not to be trusted.
@@ -80,27 +82,22 @@ pub struct Engine {
     pub instances: Vec<InstanceRow>,
     /// The rows of the table of ranks.
     pub lateness: Vec<LatenessRow>,
-    /// What to do, by gain.
-    pub advice: Vec<AdviceCard>,
 }
 
 impl Engine {
-    /// Runs the engine. `trace` may hold any number of ranks.
+    /// What the engine finds in the recording of `study`.
     #[must_use]
-    pub fn new(trace: &Trace) -> Self {
+    pub fn new(study: &Study<'_>) -> Self {
+        let (trace, graph) = (study.trace(), study.graph());
         let collectives = CollectiveReport::new(trace);
-        let instances: Vec<CollectiveInstance> =
-            collectives.collectives.iter().map(|timed| timed.instance.clone()).collect();
-        let input = GraphInput { clocks: &collectives.clocks, collectives: &instances };
-        let graph = Graph::new(trace, &input, &GraphOptions::default());
-        let trust = trust(trace, &graph, &input);
-        let bounds = trust.refusal().is_none().then(|| bounds(&graph));
-        let (steps, rows) = paths(&graph);
-        let layer = Arc::new(layer(trace, &graph, &collectives.clocks, &rows));
+        let trust = study.trust().clone();
+        let bounds = trust.refusal().is_none().then(|| bounds(graph));
+        let (steps, rows) = paths(graph);
+        let layer = Arc::new(layer(trace, graph, &collectives.clocks, &rows));
         let (waits, members) = members(&collectives);
         let mut this = Self {
             collectives,
-            graph,
+            has_steps: !graph.steps().is_empty(),
             trust,
             bounds,
             steps,
@@ -111,11 +108,9 @@ impl Engine {
             members,
             instances: Vec::new(),
             lateness: Vec::new(),
-            advice: Vec::new(),
         };
         this.instances = engine_rows::instances(trace, &this.collectives.collectives);
         this.lateness = engine_rows::lateness(trace, &this.collectives.lateness);
-        this.advice = advise(trace, &this);
         this
     }
 
@@ -134,7 +129,7 @@ impl Engine {
     /// When a stretch of a path is, on the clock of its rank.
     #[must_use]
     pub fn recorded(&self, trace: &Trace, row: &PathRow) -> Span {
-        recorded(trace, self.clocks(), &self.graph, row)
+        recorded(trace, self.clocks(), row)
     }
 
     /// The stretches of a window: of a step of the analysis, of all paths, or those that touch a range on the common clock.
@@ -203,10 +198,10 @@ fn local(clocks: &ClockAlignment, rank: RankId, at: Timestamp) -> Timestamp {
     guess + (at - clocks.to_common(rank, guess))
 }
 
-fn recorded(trace: &Trace, clocks: &ClockAlignment, graph: &Graph, row: &PathRow) -> Span {
+fn recorded(trace: &Trace, clocks: &ClockAlignment, row: &PathRow) -> Span {
     let Some(rank) = row.rank else { return row.span };
     // Times of devices have a correction of their own, which is that of the event.
-    let event = row.event.filter(|_| graph.node(row.node).kind.is_device());
+    let event = row.event.filter(|_| row.is_device);
     let by = match event {
         Some(event) => trace.event(event).start - clocks.span_of(trace, event).start,
         None => local(clocks, rank, row.span.start) - row.span.start,
@@ -242,6 +237,7 @@ fn row(graph: &Graph, segment: &Segment) -> PathRow {
         event: node.event,
         node: segment.node,
         is_before: segment.edge.is_some(),
+        is_device: node.kind.is_device(),
     }
 }
 
@@ -253,7 +249,7 @@ fn layer(trace: &Trace, graph: &Graph, clocks: &ClockAlignment, rows: &[PathRow]
         if row.category == Category::Outside {
             return None;
         }
-        let is_device = graph.node(row.node).kind.is_device();
+        let is_device = row.is_device;
         let kind = match row.category {
             Category::Unexplained => PathKind::Unexplained,
             _ if row.is_before && (is_device || row.category != Category::Host) => PathKind::Pause,
@@ -263,7 +259,7 @@ fn layer(trace: &Trace, graph: &Graph, clocks: &ClockAlignment, rows: &[PathRow]
             rank,
             track,
             row: row.event.filter(|_| is_device).and_then(|event| row_of(trace, event)),
-            span: recorded(trace, clocks, graph, row),
+            span: recorded(trace, clocks, row),
             common: row.span.start,
             kind,
         })

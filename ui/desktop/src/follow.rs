@@ -187,6 +187,8 @@ impl Model {
         loaded.index = opened.index;
         loaded.report = Some(report);
         loaded.engine = None;
+        loaded.advice = None;
+        loaded.simulation = None;
         // What is lit up names events of the trace before.
         loaded.highlight = None;
         loaded.table_rank = table_rank;

@@ -152,8 +152,8 @@ impl Model {
     /// Lights up what a card of advice is about.
     pub(crate) fn show_evidence(&mut self, id: &str) {
         let Some(loaded) = &self.state.loaded else { return };
-        let Some(engine) = loaded.engine.clone() else { return };
-        let Some(card) = engine.advice.iter().find(|card| card.id == id) else { return };
+        let Some(cards) = loaded.advice.clone() else { return };
+        let Some(card) = cards.iter().find(|card| card.id == id) else { return };
         let pieces = card.pieces.iter().map(|&piece| (piece, None)).collect();
         self.show_found(card.title.clone(), pieces, card.evidence.clone());
     }

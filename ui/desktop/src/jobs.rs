@@ -4,15 +4,17 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use gapless_advice::Study;
 use gapless_analysis::{Analysis, AnalysisOptions, HostThread, RankWork, analyze};
 use gapless_formats::{OpenError, OpenOptions, Progress};
 use gapless_timeline::TimelineIndex;
 use gapless_trace::{EventId, RankId, Trace};
 
+use crate::advice::{AdviceCard, cards};
 use crate::engine::Engine;
 use crate::follow::Stamp;
 use crate::record::{MachineCheck, Recording};
@@ -77,6 +79,8 @@ pub enum Done {
     Analysed(Generation, Box<Report>),
     /// The engine ran on the trace.
     Engine(Generation, Arc<Trace>, Arc<Engine>),
+    /// There is advice for the trace.
+    Advised(Generation, Arc<Trace>, Arc<Vec<AdviceCard>>),
     /// Ticked advice was replayed.
     Simulated(Generation, Arc<Simulation>),
     /// A search ended.
@@ -173,6 +177,34 @@ enum Mode {
     Inline,
 }
 
+/// Work that waits for cards of advice to replay; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Advisor(Sender<Vec<String>>);
+
+impl Advisor {
+    /// Asks for the replay of a set of cards, by id. What was asked before and not begun is forgotten.
+    pub fn ask(&self, ids: Vec<String>) {
+        // Where the work has ended, it has said why.
+        self.0.send(ids).ok();
+    }
+}
+
+/// Takes results, and wakes the window for each.
+struct Reporter {
+    sender: Sender<Done>,
+    ctx: Option<egui::Context>,
+}
+
+impl Reporter {
+    fn send(&self, done: Done) -> Result<(), SendError<Done>> {
+        self.sender.send(done)?;
+        if let Some(ctx) = &self.ctx {
+            ctx.request_repaint();
+        }
+        Ok(())
+    }
+}
+
 /// Starts work and collects its results.
 #[derive(Debug)]
 pub struct Jobs {
@@ -204,26 +236,23 @@ impl Jobs {
         self.receiver.try_recv().ok()
     }
 
-    fn spawn(&self, work: impl FnOnce(&Sender<Done>) + Send + 'static) {
-        let sender = self.sender.clone();
-        let guarded = move |sender: &Sender<Done>| {
+    fn spawn(&self, work: impl FnOnce(&Reporter) + Send + 'static) {
+        let ctx = match &self.mode {
+            Mode::Inline => None,
+            Mode::Threads(ctx) => Some(ctx.clone()),
+        };
+        let is_inline = ctx.is_none();
+        let reporter = Reporter { sender: self.sender.clone(), ctx };
+        let guarded = move || {
             // A bug in the work must end as a message in the window, not as work that never ends.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(sender))) {
-                sender.send(Done::Crashed(panic_text(payload.as_ref()))).ok();
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(&reporter))) {
+                reporter.send(Done::Crashed(panic_text(payload.as_ref()))).ok();
             }
         };
-        match &self.mode {
-            Mode::Inline => guarded(&sender),
-            Mode::Threads(ctx) => {
-                let ctx = ctx.clone();
-                let waking = move || {
-                    guarded(&sender);
-                    ctx.request_repaint();
-                };
-                if let Err(error) = std::thread::Builder::new().name("gapless job".to_owned()).spawn(waking) {
-                    self.sender.send(Done::Crashed(format!("no thread could be started: {error}"))).ok();
-                }
-            }
+        if is_inline {
+            guarded();
+        } else if let Err(error) = std::thread::Builder::new().name("gapless job".to_owned()).spawn(guarded) {
+            self.sender.send(Done::Crashed(format!("no thread could be started: {error}"))).ok();
         }
     }
 
@@ -259,18 +288,36 @@ impl Jobs {
         });
     }
 
-    /// Runs the engine.
-    pub fn run_engine(&self, generation: Generation, trace: Arc<Trace>) {
+    /// Runs the engine, then works out advice. What it returns takes sets of cards to replay: the work keeps its graph for
+    /// that until it is dropped. `None` where work is done at once.
+    pub fn run_engine(&self, generation: Generation, trace: Arc<Trace>) -> Option<Advisor> {
+        let (asks, asked) = channel::<Vec<String>>();
+        let is_inline = matches!(self.mode, Mode::Inline);
         self.spawn(move |sender| {
-            let engine = Arc::new(Engine::new(&trace));
-            sender.send(Done::Engine(generation, trace, engine)).ok();
+            let study = Study::new(&trace);
+            let engine = Arc::new(Engine::new(&study));
+            sender.send(Done::Engine(generation, Arc::clone(&trace), Arc::clone(&engine))).ok();
+            let cards = Arc::new(cards(&study, &engine));
+            sender.send(Done::Advised(generation, Arc::clone(&trace), Arc::clone(&cards))).ok();
+            if is_inline {
+                return;
+            }
+            while let Ok(mut ids) = asked.recv() {
+                // Only the last of what was ticked meanwhile is still of use.
+                ids = asked.try_iter().last().unwrap_or(ids);
+                let simulation = Arc::new(Simulation::new(&study, &engine, &cards, ids));
+                sender.send(Done::Simulated(generation, simulation)).ok();
+            }
         });
+        (!is_inline).then_some(Advisor(asks))
     }
 
-    /// Replays cards of advice together.
-    pub fn simulate(&self, generation: Generation, trace: Arc<Trace>, engine: Arc<Engine>, ids: Vec<String>) {
+    /// Replays cards of advice together, at once.
+    pub fn simulate(&self, generation: Generation, trace: Arc<Trace>, ids: Vec<String>) {
         self.spawn(move |sender| {
-            let simulation = Arc::new(Simulation::new(&trace, &engine, ids));
+            let study = Study::new(&trace);
+            let engine = Engine::new(&study);
+            let simulation = Arc::new(Simulation::new(&study, &engine, &cards(&study, &engine), ids));
             sender.send(Done::Simulated(generation, simulation)).ok();
         });
     }

@@ -84,8 +84,8 @@ fn arrange(model: &mut Model, options: &ScreenshotOptions) -> anyhow::Result<()>
         timeline.zoom_to(absolute(&trace, range)?);
     }
     for id in &options.simulate {
-        let known = model.state.loaded.as_ref().and_then(|loaded| loaded.engine.as_ref());
-        let known: Vec<&str> = known.iter().flat_map(|engine| &engine.advice).map(|card| card.id.as_str()).collect();
+        let known = model.state.loaded.as_ref().and_then(|loaded| loaded.advice.as_ref());
+        let known: Vec<&str> = known.iter().flat_map(|cards| cards.iter()).map(|card| card.id.as_str()).collect();
         if !known.contains(&id.as_str()) {
             bail!("there is no advice \"{id}\" for this trace; there is {}", known.join(", "));
         }

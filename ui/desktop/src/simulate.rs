@@ -1,13 +1,14 @@
-//! Replays of ticked advice: all of it in one scenario, never a sum of single gains.
+//! Replays of ticked advice: all of it in one draft, never a sum of single gains.
 
 use std::sync::Arc;
 
-use gapless_analysis::graph::NodeKind;
-use gapless_analysis::replay::{Mode, Scenario, replay};
+use gapless_advice::{Edit, Figures, Outlook, Study, of_times};
+use gapless_analysis::graph::{Graph, GraphStep, NodeKind};
+use gapless_analysis::replay::{Draft, Mode, Scenario, Times, replay};
 use gapless_timeline::SimulatedTrack;
-use gapless_trace::{Duration, RankId, Span, Timestamp, Trace};
+use gapless_trace::{Duration, RankId, Span, Timestamp};
 
-use crate::advice::{Cause, MID_SHARE, mean_length, windows};
+use crate::advice::{AdviceCard, Change, MID_SHARE};
 use crate::engine::Engine;
 
 /// What a replay gives.
@@ -15,6 +16,13 @@ use crate::engine::Engine;
 pub struct Simulation {
     /// The cards that were ticked.
     pub ids: Vec<String>,
+    /// The replay, or why there is none: changes may contradict one another.
+    pub outcome: Result<Replayed, String>,
+}
+
+/// The replay of a set of cards.
+#[derive(Debug)]
+pub struct Replayed {
     /// The mean length of a step in the model of the recording.
     pub model: Duration,
     /// The mean length of a step in the replay.
@@ -23,71 +31,98 @@ pub struct Simulation {
     pub track: Arc<SimulatedTrack>,
 }
 
-impl Simulation {
-    /// Replays the cards `ids` of the engine's advice, each as its middle figure has it. O(nodes + edges).
-    #[must_use]
-    pub fn new(trace: &Trace, engine: &Engine, ids: Vec<String>) -> Self {
-        let graph = &engine.graph;
-        let identity = Scenario::new(graph, Mode::Identity);
-        let measured = windows(graph, &identity, &replay(&identity));
-        let mut scenario = Scenario::new(graph, Mode::Model);
-        let model = windows(graph, &scenario, &replay(&scenario));
-        for cause in Cause::ALL.into_iter().filter(|cause| ids.iter().any(|id| id == cause.id())) {
-            cause.take_out(engine, &mut scenario, MID_SHARE);
-        }
-        let times = replay(&scenario);
-        let simulated = windows(graph, &scenario, &times);
-        // Each step begins where it was measured to begin, so that it stands beside the measured one.
-        let offset = |at: i64| {
-            let place = simulated.partition_point(|window| window.0 <= at).saturating_sub(1);
-            let pair = measured.get(place).zip(simulated.get(place));
-            pair.map_or(0, |(measured, simulated)| measured.0.saturating_sub(simulated.0))
-        };
-        let mut busy: Vec<Vec<Span>> = vec![Vec::new(); trace.ranks().len()];
-        for id in graph.node_ids() {
-            let node = graph.node(id);
-            let is_work = matches!(node.kind, NodeKind::Kernel | NodeKind::Copy | NodeKind::Fill | NodeKind::Transfer);
-            let length = scenario.duration_ns(id);
-            let (Some(place), Some(event)) = (node.place, node.event) else { continue };
-            if !is_work || length <= 0 {
-                continue;
-            }
-            let by = trace.event(event).start - engine.clocks().span_of(trace, event).start;
-            let at = times.start_ns(id);
-            let start = Timestamp(at.saturating_add(offset(at))) + by;
-            if let Some(busy) = busy.get_mut(place.rank.index()) {
-                busy.push(Span::new(start, start + Duration(length)));
-            }
-        }
-        let lengths = |windows: &[(i64, i64)]| -> Vec<i64> {
-            windows.iter().map(|&(from, to)| to.saturating_sub(from)).collect()
-        };
-        let texts = lengths(&simulated)
-            .iter()
-            .zip(lengths(&model))
-            .map(|(&simulated, model)| format!("{}  {}", Duration(simulated), signed(Duration(simulated - model))))
-            .collect();
-        let common: Vec<Timestamp> = measured
-            .iter()
-            .zip(lengths(&simulated))
-            .map(|(&(from, _), length)| Timestamp(from.saturating_add(length)))
-            .collect();
-        let of_rank = |rank: RankId| common.iter().map(|&at| engine.recorded_at(rank, at)).collect();
-        let ends = trace.rank_ids().map(|(rank, _)| of_rank(rank)).collect();
-        let label = "simulated".to_owned();
-        Self {
-            ids,
-            model: Duration(mean_length(&model)),
-            simulated: Duration(mean_length(&simulated)),
-            track: Arc::new(SimulatedTrack::new(label, busy, ends, texts)),
-        }
-    }
-
+impl Replayed {
     /// What a step gets longer by: below zero if it gets shorter.
     #[must_use]
     pub fn difference(&self) -> Duration {
         self.simulated - self.model
     }
+}
+
+impl Simulation {
+    /// Replays those of `cards` that `ids` name, each as its middle figure has it. O(nodes + edges).
+    #[must_use]
+    pub fn new(study: &Study<'_>, engine: &Engine, cards: &[AdviceCard], ids: Vec<String>) -> Self {
+        let chosen = cards.iter().filter(|card| ids.contains(&card.id));
+        let changes: Vec<&Change> = chosen.flat_map(|card| &card.changes).collect();
+        let outcome = replayed(study, engine, &changes);
+        Self { ids, outcome }
+    }
+}
+
+fn replayed(study: &Study<'_>, engine: &Engine, changes: &[&Change]) -> Result<Replayed, String> {
+    let mut draft = Draft::new(study.graph());
+    // What edits do may depend on the order of work, so they come before causes, which only scale what is left.
+    for change in changes {
+        if let Change::Edit(text) = change {
+            let edit = Edit::parse(text).map_err(|error| error.to_string())?;
+            let applied = edit.transformation().apply(&edit, study, &mut draft, Outlook::Expected);
+            applied.map_err(|refusal| format!("{text}: {}", refusal.0))?;
+        }
+    }
+    for change in changes {
+        if let Change::Cause(cause) = change {
+            cause.take_out(engine, &mut draft, MID_SHARE);
+        }
+    }
+    let times = draft.replay().map_err(|circle| circle.to_string())?;
+    let expected = of_times(&draft, &times);
+    let track = track(study, engine, &draft, &times.times, &expected);
+    let mean = |figures: &Figures| Duration(figures.mean_step_ns.round() as i64);
+    Ok(Replayed { model: mean(study.base()), simulated: mean(&expected), track: Arc::new(track) })
+}
+
+/// Where each step of a replay begins: where the one before is complete, or at its own mark if that is later. In ns.
+fn beginnings(graph: &Graph, times: &Times, dur_ns: impl Fn(gapless_analysis::graph::NodeId) -> i64) -> Vec<i64> {
+    if graph.steps().is_empty() {
+        return vec![graph.origin_ns()];
+    }
+    let mut before = i64::MIN;
+    let begins = |step: &GraphStep| {
+        let begun = step.begins.iter().map(|&id| times.start_ns(id)).min().unwrap_or(before.max(step.mark_start_ns));
+        let ends = step.ends.iter().map(|&id| times.start_ns(id).saturating_add(dur_ns(id)));
+        let ended = ends.max().unwrap_or(begun);
+        let from = before.max(begun).min(ended);
+        before = before.max(ended);
+        from
+    };
+    graph.steps().iter().map(begins).collect()
+}
+
+/// The devices at simulated times. Each step begins where it was measured to begin, so that it stands beside it.
+fn track(study: &Study<'_>, engine: &Engine, draft: &Draft<'_>, times: &Times, expected: &Figures) -> SimulatedTrack {
+    let (trace, graph) = (study.trace(), study.graph());
+    let measured = beginnings(graph, &replay(&Scenario::new(graph, Mode::Identity)), |id| graph.node(id).dur_ns);
+    let simulated = beginnings(graph, times, |id| draft.duration_ns(id));
+    let offset = |at: i64| {
+        let place = simulated.partition_point(|&from| from <= at).saturating_sub(1);
+        let pair = measured.get(place).zip(simulated.get(place));
+        pair.map_or(0, |(measured, simulated)| measured.saturating_sub(*simulated))
+    };
+    let mut busy: Vec<Vec<Span>> = vec![Vec::new(); trace.ranks().len()];
+    for id in graph.node_ids() {
+        let node = graph.node(id);
+        let is_work = matches!(node.kind, NodeKind::Kernel | NodeKind::Copy | NodeKind::Fill | NodeKind::Transfer);
+        let length = draft.duration_ns(id);
+        let (Some(place), Some(event)) = (node.place, node.event) else { continue };
+        if !is_work || length <= 0 {
+            continue;
+        }
+        let by = trace.event(event).start - engine.clocks().span_of(trace, event).start;
+        let at = times.start_ns(id);
+        let start = Timestamp(at.saturating_add(offset(at))) + by;
+        if let Some(busy) = busy.get_mut(place.rank.index()) {
+            busy.push(Span::new(start, start + Duration(length)));
+        }
+    }
+    let lengths = expected.steps_ns.iter().zip(&study.base().steps_ns);
+    let texts =
+        lengths.map(|(&ns, &model)| format!("{}  {}", Duration(ns), signed(Duration(ns.saturating_sub(model)))));
+    let ends: Vec<Timestamp> =
+        measured.iter().zip(&expected.steps_ns).map(|(from, length)| Timestamp(from.saturating_add(*length))).collect();
+    let of_rank = |rank: RankId| ends.iter().map(|&at| engine.recorded_at(rank, at)).collect();
+    let of_ranks = trace.rank_ids().map(|(rank, _)| of_rank(rank)).collect();
+    SimulatedTrack::new("simulated".to_owned(), busy, of_ranks, texts.collect())
 }
 
 /// A duration with its sign: `−1.90 ms`, `+12.0 µs`.

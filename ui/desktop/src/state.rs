@@ -9,12 +9,13 @@ use gapless_formats::OpenOptions;
 use gapless_timeline::{Overlay, Shifts, Theme, TimelineIndex};
 use gapless_trace::{Args, Duration, EventId, RankId, Span, Timestamp, Trace, TrackKind};
 
+use crate::advice::AdviceCard;
 use crate::align::Alignment;
 use crate::command::Needs;
 use crate::engine::Engine;
 use crate::engine_rows::PathView;
 use crate::follow::Followed;
-use crate::jobs::{Generation, OpenProgress, Report};
+use crate::jobs::{Advisor, Generation, OpenProgress, Report};
 use crate::part::{Part, exposed_waits};
 use crate::record::{CheckState, RecordCommand, Recording};
 use crate::same_name::SameName;
@@ -272,6 +273,10 @@ pub struct Loaded {
     pub report: Option<Report>,
     /// What the engine found, once it has run.
     pub engine: Option<Arc<Engine>>,
+    /// What to do, once that is worked out.
+    pub advice: Option<Arc<Vec<AdviceCard>>>,
+    /// The work that replays advice.
+    pub advisor: Option<Advisor>,
     /// What the ticked advice gives, once it was replayed.
     pub simulation: Option<Arc<Simulation>>,
     /// By what ranks are brought side by side on the timeline.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gapless_timeline::{Shifts, Theme, TimelineCommand, TimelineState};
 use gapless_trace::{EventId, RankId, Span, Trace};
 
+use crate::advice::AdviceCard;
 use crate::align::Alignment;
 use crate::command::Command;
 use crate::engine::Engine;
@@ -121,6 +122,8 @@ impl Model {
                     followed: files.map(|(paths, stamp)| Followed::new(paths, stamp)),
                     report: None,
                     engine: None,
+                    advice: None,
+                    advisor: None,
                     simulation: None,
                     alignment: Alignment::default(),
                     shifts: Shifts::default(),
@@ -142,6 +145,7 @@ impl Model {
             Done::Cancelled(generation) if Some(generation) == coming => self.state.loading = None,
             Done::Analysed(generation, report) if Some(generation) == shown => self.take_report(*report),
             Done::Engine(generation, trace, engine) if Some(generation) == shown => self.take_engine(&trace, engine),
+            Done::Advised(generation, trace, cards) if Some(generation) == shown => self.take_advice(&trace, cards),
             Done::Simulated(generation, simulation) if Some(generation) == shown => {
                 if let Some(loaded) = &mut self.state.loaded
                     && simulation.ids == self.state.ticked
@@ -192,6 +196,7 @@ impl Model {
             | Done::Cancelled(_)
             | Done::Analysed(..)
             | Done::Engine(..)
+            | Done::Advised(..)
             | Done::Simulated(..)
             | Done::Found(..)
             | Done::SameName(..) => {}
@@ -216,8 +221,9 @@ impl Model {
 
     /// Runs the engine on the trace on the screen; what it found before stays until then.
     pub(crate) fn run_engine(&mut self) {
-        if let Some(loaded) = &self.state.loaded {
-            self.jobs.run_engine(loaded.generation, Arc::clone(&loaded.trace));
+        if let Some(loaded) = &mut self.state.loaded {
+            // The work for the trace before ends with its advisor.
+            loaded.advisor = self.jobs.run_engine(loaded.generation, Arc::clone(&loaded.trace));
         }
     }
 
@@ -236,7 +242,14 @@ impl Model {
         let alignment = loaded.alignment;
         self.view_path();
         self.align(alignment);
-        self.simulate();
+    }
+
+    fn take_advice(&mut self, trace: &Arc<Trace>, cards: Arc<Vec<AdviceCard>>) {
+        let Some(loaded) = &mut self.state.loaded else { return };
+        if Arc::ptr_eq(&loaded.trace, trace) {
+            loaded.advice = Some(cards);
+            self.simulate();
+        }
     }
 
     fn tick_advice(&mut self, id: String) {
@@ -251,11 +264,15 @@ impl Model {
     fn simulate(&mut self) {
         let Some(loaded) = &mut self.state.loaded else { return };
         loaded.simulation = None;
-        let Some(engine) = loaded.engine.clone() else { return };
+        let Some(cards) = &loaded.advice else { return };
         // Advice of another trace may be no advice for this one.
-        self.state.ticked.retain(|id| engine.advice.iter().any(|card| card.id == *id));
-        if !self.state.ticked.is_empty() {
-            self.jobs.simulate(loaded.generation, Arc::clone(&loaded.trace), engine, self.state.ticked.clone());
+        self.state.ticked.retain(|id| cards.iter().any(|card| card.id == *id));
+        if self.state.ticked.is_empty() {
+            return;
+        }
+        match &loaded.advisor {
+            Some(advisor) => advisor.ask(self.state.ticked.clone()),
+            None => self.jobs.simulate(loaded.generation, Arc::clone(&loaded.trace), self.state.ticked.clone()),
         }
     }
 

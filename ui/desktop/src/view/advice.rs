@@ -7,7 +7,7 @@ use gapless_timeline::Theme;
 use gapless_timeline::theme::{fade, metrics};
 use gapless_trace::Duration;
 
-use crate::advice::{AdviceCard, GainBand};
+use crate::advice::{AdviceCard, GainBand, Section};
 use crate::engine::Engine;
 use crate::format::{counted, in_text};
 use crate::message::Message;
@@ -22,14 +22,22 @@ pub fn advice_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
     Frame::new().inner_margin(Margin { left: 14, right: 14, top: 10, bottom: 6 }).show(ui, |ui| {
         ui.horizontal(|ui| {
             title(ui, &state.theme, "Advice");
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| match &loaded.engine {
-                Some(engine) => {
-                    let per = if engine.graph.steps().is_empty() { "of the recording" } else { "per step" };
-                    let text = format!("{}, gains {per}", counted(engine.advice.len() as u64, "finding", "findings"));
-                    ui.label(RichText::new(text).size(metrics::TRACK_FONT).color(colors.dim));
-                }
-                None => {
-                    ui.add(egui::Spinner::new().size(14.0));
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                match (&loaded.engine, &loaded.advice) {
+                    (Some(engine), Some(cards)) => {
+                        let per = if engine.has_steps { "of a step" } else { "of the recording" };
+                        let found = cards.iter().filter(|card| card.section == Section::Finding).count();
+                        let found = if found == 0 {
+                            "no finding".to_owned()
+                        } else {
+                            counted(found as u64, "finding", "findings")
+                        };
+                        let text = format!("{found}, gains {per}");
+                        ui.label(RichText::new(text).size(metrics::TRACK_FONT).color(colors.dim));
+                    }
+                    _ => {
+                        ui.add(egui::Spinner::new().size(14.0));
+                    }
                 }
             });
         });
@@ -37,9 +45,9 @@ pub fn advice_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
     ScrollArea::vertical().id_salt("advice").auto_shrink([false, false]).show(ui, |ui| {
         Frame::new().inner_margin(Margin { left: 12, right: 12, top: 0, bottom: 10 }).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
-            match &loaded.engine {
-                Some(engine) => cards_ui(ui, state, loaded, engine, messages),
-                None => {
+            match (&loaded.engine, &loaded.advice) {
+                (Some(engine), Some(cards)) => cards_ui(ui, state, loaded, engine, cards, messages),
+                _ => {
                     ui.colored_label(colors.dim, "Finding out what waits for what");
                 }
             }
@@ -47,32 +55,59 @@ pub fn advice_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
     });
 }
 
-fn cards_ui(ui: &mut Ui, state: &State, loaded: &Loaded, engine: &Engine, messages: &mut Vec<Message>) {
+/// What the ticked cards give together.
+fn replayed_ui(ui: &mut Ui, state: &State, loaded: &Loaded) {
     let theme = &state.theme;
-    if let Some(simulation) = &loaded.simulation {
-        let text = format!(
-            "Replayed: {} instead of {} ({})",
-            in_text(simulation.simulated),
-            in_text(simulation.model),
-            signed(simulation.difference()).replace(' ', "\u{a0}")
-        );
-        ui.add(egui::Label::new(RichText::new(text).color(theme.ui.accent)).wrap());
-    } else if !state.ticked.is_empty() {
-        ui.horizontal(|ui| {
-            ui.add(egui::Spinner::new().size(12.0));
-            ui.colored_label(theme.ui.dim, "Replaying");
-        });
-    }
-    if engine.advice.is_empty() {
-        let text = match engine.trust.refusal() {
-            Some(reason) => format!("No predictions, since the model is too far from this recording. {reason}"),
-            None => "Nothing here would make a step shorter by half a percent".to_owned(),
-        };
+    let (text, color) = match loaded.simulation.as_ref().map(|simulation| &simulation.outcome) {
+        Some(Ok(replayed)) => {
+            let difference = signed(replayed.difference()).replace(' ', "\u{a0}");
+            let (simulated, model) = (in_text(replayed.simulated), in_text(replayed.model));
+            (format!("Replayed: {simulated} instead of {model} ({difference})"), theme.ui.accent)
+        }
+        Some(Err(reason)) => (format!("These cannot be replayed together. {reason}"), theme.ui.warning),
+        None if state.ticked.is_empty() => return,
+        None => {
+            ui.horizontal(|ui| {
+                ui.add(egui::Spinner::new().size(12.0));
+                ui.colored_label(theme.ui.dim, "Replaying");
+            });
+            return;
+        }
+    };
+    ui.add(egui::Label::new(RichText::new(text).color(color)).wrap());
+}
+
+fn cards_ui(
+    ui: &mut Ui,
+    state: &State,
+    loaded: &Loaded,
+    engine: &Engine,
+    cards: &[AdviceCard],
+    messages: &mut Vec<Message>,
+) {
+    let theme = &state.theme;
+    replayed_ui(ui, state, loaded);
+    if let Some(reason) = engine.trust.refusal() {
+        let text = format!("No predictions, since the model is too far from this recording. {reason}");
         ui.add(egui::Label::new(RichText::new(text).color(theme.ui.dim)).wrap());
-        return;
+    } else if cards.is_empty() {
+        let text = "Nothing here would make a step shorter by half a percent";
+        ui.add(egui::Label::new(RichText::new(text).color(theme.ui.dim)).wrap());
     }
-    let most = engine.advice.iter().map(|card| card.gain.high_ns).max().unwrap_or_default().max(1);
-    for card in &engine.advice {
+    let highs = cards.iter().filter_map(|card| card.gain.as_ref().ok()).map(|gain| gain.high_ns);
+    let most = highs.max().unwrap_or_default().max(1);
+    let mut section = Section::Finding;
+    for card in cards {
+        if card.section != section {
+            section = card.section;
+            let text = match section {
+                Section::Finding => "",
+                Section::Sensitivity => "What a step is sensitive to: a quarter, half and all of a cause gone",
+                Section::Info => "To know",
+            };
+            ui.add_space(6.0);
+            ui.add(egui::Label::new(RichText::new(text).size(metrics::TRACK_FONT).color(theme.ui.dim)).wrap());
+        }
         card_ui(ui, state, card, most, messages);
     }
     bounds_ui(ui, theme, engine);
@@ -90,7 +125,13 @@ fn card_ui(ui: &mut Ui, state: &State, card: &AdviceCard, most: i64, messages: &
     frame.show(ui, |ui| {
         ui.spacing_mut().item_spacing = vec2(6.0, 5.0);
         head_ui(ui, theme, card);
-        band_ui(ui, theme, card.gain, most);
+        match &card.gain {
+            Ok(gain) => band_ui(ui, theme, *gain, most),
+            Err(reason) => {
+                let text = format!("No figure: {reason}");
+                ui.add(egui::Label::new(RichText::new(text).size(metrics::BAR_FONT).color(theme.ui.faint)).wrap());
+            }
+        }
         let text = RichText::new(&card.paragraph).size(metrics::TRACK_FONT).color(theme.ui.dim);
         ui.add(egui::Label::new(text).wrap());
         ui.horizontal(|ui| {
@@ -105,11 +146,12 @@ fn card_ui(ui: &mut Ui, state: &State, card: &AdviceCard, most: i64, messages: &
             if is_ticked {
                 button = button.fill(theme.ui.accent_fill).stroke(Stroke::new(1.0, theme.ui.accent));
             }
-            if named(ui.add(button), &name).clicked() {
+            if !card.changes.is_empty() && named(ui.add(button), &name).clicked() {
                 messages.push(Message::TickAdvice(card.id.clone()));
             }
             let name = format!("Show evidence: {}", card.title);
-            if named(ui.add(Button::new(small("Show evidence", theme.ui.text))), &name).clicked() {
+            let has_evidence = !card.pieces.is_empty();
+            if has_evidence && named(ui.add(Button::new(small("Show evidence", theme.ui.text))), &name).clicked() {
                 messages.push(Message::ShowEvidence(card.id.clone()));
             }
             let is_open = state.opened_advice.as_deref() == Some(card.id.as_str());
@@ -134,7 +176,7 @@ fn named(response: egui::Response, name: &str) -> egui::Response {
 fn head_ui(ui: &mut Ui, theme: &Theme, card: &AdviceCard) {
     ui.horizontal_top(|ui| {
         let font = FontId::proportional(metrics::BAR_FONT);
-        let tag = ui.painter().layout_no_wrap(card.tag.to_owned(), font, theme.ui.dim);
+        let tag = ui.painter().layout_no_wrap(card.tag.clone(), font, theme.ui.dim);
         let room = ui.available_width() - tag.size().x - 22.0;
         ui.allocate_ui(vec2(room, 16.0), |ui| {
             ui.set_width(room);
@@ -148,7 +190,13 @@ fn head_ui(ui: &mut Ui, theme: &Theme, card: &AdviceCard) {
 
 /// The gain: a band from low to high with a mark at what to expect, on a scale that all cards share.
 fn band_ui(ui: &mut Ui, theme: &Theme, gain: GainBand, most: i64) {
-    let text = format!("−{} ({}–{})", Duration(gain.mid_ns), figure(gain.low_ns, gain.high_ns), Duration(gain.high_ns));
+    // What a step gets shorter by stands as what it changes by.
+    let text = format!(
+        "{} ({}–{})",
+        signed(Duration(gain.mid_ns.saturating_neg())),
+        figure(gain.low_ns, gain.high_ns),
+        Duration(gain.high_ns)
+    );
     let font = FontId::proportional(metrics::BODY_FONT);
     let galley = ui.painter().layout_no_wrap(text.clone(), font, theme.ui.accent);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 18.0), Sense::hover());
@@ -156,7 +204,7 @@ fn band_ui(ui: &mut Ui, theme: &Theme, gain: GainBand, most: i64) {
         pos2(rect.left(), rect.center().y - 4.0),
         pos2((rect.right() - galley.size().x - 10.0).max(rect.left() + 20.0), rect.center().y + 4.0),
     );
-    let x = |ns: i64| bar.left() + bar.width() * (ns as f64 / most as f64) as f32;
+    let x = |ns: i64| bar.left() + bar.width() * (ns as f64 / most as f64).clamp(0.0, 1.0) as f32;
     let piece = |from: f32, to: f32| Rect::from_min_max(pos2(from, bar.top()), pos2(to, bar.bottom()));
     ui.painter().rect_filled(bar, 4.0, theme.ui.hairline);
     ui.painter().rect_filled(piece(bar.left(), x(gain.high_ns)), 4.0, fade(theme.ui.accent, 0.45));

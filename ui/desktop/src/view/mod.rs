@@ -86,6 +86,8 @@ fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut Timel
     let matches = lit.or((!search.query.is_empty()).then_some(&search.events));
     let names = (lit.is_none() && !search.query.is_empty()).then_some(&search.matching_names);
     let overlays = loaded.highlight.as_ref().map_or(&[][..], |highlight| highlight.overlays.as_slice());
+    let replayed = loaded.simulation.as_ref().and_then(|simulation| simulation.outcome.as_ref().ok());
+    let simulated = replayed.map(|replayed| &*replayed.track);
     let has_overlay =
         state.palette.is_some() || state.path_field.is_some() || state.shows_help || state.check.is_some();
     let response = Timeline::new(&loaded.trace, &loaded.index, &state.theme)
@@ -93,7 +95,7 @@ fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut Timel
         .matching_names(names)
         .overlays(overlays)
         .badges(&badges)
-        .simulated(loaded.simulation.as_ref().map(|simulation| &*simulation.track))
+        .simulated(simulated)
         .collective_waits(loaded.engine.as_ref().map(|engine| &engine.waits))
         .critical_path(loaded.engine.as_ref().map(|engine| &engine.layer))
         .keyboard(!has_overlay)
