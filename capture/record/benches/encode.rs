@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use gapless_record::clock_map::ClockMap;
 use gapless_record::encode::{ProcessEncoder, Strings};
+use gapless_ring::device::{DeviceKind, Head, Launch};
 use gapless_ring::layout::{ABOUT_OPEN_RANGE, AttrType, Class, Kind, RECORD_MARK, Record};
 use gapless_ring::{Anchor, ClockKind, ThreadInstance};
 use perfetto_proto::wire::Writer;
@@ -105,6 +106,38 @@ fn payload(slots: &mut Vec<Record>, ticks: u64, number: u32) {
     slots.push(Record { domain: DOMAIN, ..record(Kind::Pop, ticks + 2_000) });
 }
 
+/// A kernel as the thread of the image tells of it that reads CUPTI's buffers.
+fn kernel(slots: &mut Vec<Record>, ticks: u64, number: u32) {
+    let head = Head { end: ticks + 2_000, id: 0, correlation: number + 1, device: 0, context: 1, stream: 7 };
+    let launch = Launch {
+        grid: [132, 1 + number % 7, 1],
+        block: [256, 1, 1],
+        static_shared_bytes: 1024,
+        registers: 64,
+        channel: 3,
+        channel_type: 1,
+        ..Launch::default()
+    };
+    let (class, payload) = (DeviceKind::Kernel as u8, ticks);
+    slots.push(Record { class, extra: 4, payload, name: 1 + number % NAMES, ..record(Kind::Device, ticks + 9_000) });
+    slots.extend(launch.slots(head));
+}
+
+/// The call that launched it.
+fn call(slots: &mut Vec<Record>, ticks: u64, number: u32) {
+    let head = Head { end: ticks + 2_000, id: 0, correlation: number + 1, device: 1, context: 1, stream: u32::MAX };
+    let (class, payload) = (DeviceKind::Call as u8, ticks);
+    slots.push(Record {
+        class,
+        extra: 1,
+        payload,
+        name: 1 + number % 10,
+        domain: 2,
+        ..record(Kind::Device, ticks + 9_000)
+    });
+    slots.extend(head.slots());
+}
+
 /// What NCCL tells of a collective, nearly.
 const SCHEMA_JSON: &str = r#"{"id":16777216,"name":"s","type":1,"flags":0,"size":24,"entries":[
 {"name":"NCCL communicator ID","type":18,"flags":0,"detail":0,"offset":0},
@@ -172,7 +205,8 @@ fn measure(range: Range) -> (f64, usize, usize) {
             }
             encoder.finish(&clock, &Names, &mut out);
             let seconds = start.elapsed().as_secs_f64();
-            assert_eq!(encoder.counts().events, (BATCH * BATCHES) as u64, "each range is written");
+            let events = encoder.counts().events + encoder.device_counts().events();
+            assert_eq!(events, (BATCH * BATCHES) as u64, "each range is written");
             assert_eq!(encoder.counts().undecoded, 0, "each payload is decoded");
             bytes += out.len();
             seconds
@@ -185,13 +219,15 @@ fn measure(range: Range) -> (f64, usize, usize) {
 fn main() {
     println!("{} ranges in batches of {BATCH}, median of {ROUNDS} rounds", BATCH * BATCHES);
     println!("| range | records/s | ns a range | bytes a range |\n|---|--:|--:|--:|");
-    let cases: [(&str, Range); 6] = [
+    let cases: [(&str, Range); 8] = [
         ("operator", operator),
         ("annotation with domain, category, colour, number and text", annotated),
         ("annotation with a fact that comes later", late),
         ("annotations of two domains that interleave", interleaved),
         ("start/end", anywhere),
         ("annotation with a payload of three numbers", payload),
+        ("kernel of a GPU", kernel),
+        ("call of CUDA", call),
     ];
     for (name, range) in cases {
         let (seconds, slots, bytes) = measure(range);
