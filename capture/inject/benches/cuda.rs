@@ -55,12 +55,8 @@ impl Out for Memory {
 fn stub(folder: &Path) -> Option<Cupti> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/gpu/stub/libcupti.c");
     let path: PathBuf = folder.join("libcupti.so.13");
-    let made = Command::new("gcc")
-        .args(["-O2", "-fPIC", "-shared", "-pthread", "-o"])
-        .arg(&path)
-        .arg(source)
-        .status()
-        .ok()?;
+    let made =
+        Command::new("gcc").args(["-O2", "-fPIC", "-shared", "-pthread", "-o"]).arg(&path).arg(source).status().ok()?;
     assert!(made.success());
     // SAFETY: the stub has no initialisers.
     let library = unsafe { libloading::os::unix::Library::new(&path).unwrap() };
@@ -117,9 +113,14 @@ fn main() {
     };
     // Names of kernels are long.
     let names: Vec<Vec<u8>> = (0..NAMES)
-        .map(|number| format!("_ZN2at6native29vectorized_elementwise_kernelILi{number}E{}\0", "x".repeat(120)).into_bytes())
+        .map(|number| {
+            format!("_ZN2at6native29vectorized_elementwise_kernelILi{number}E{}\0", "x".repeat(120)).into_bytes()
+        })
         .collect();
-    println!("{RECORDS} records, buffers of 2 MiB, median of {ROUNDS} rounds (stub of CUPTI, version {})", cupti.version());
+    println!(
+        "{RECORDS} records, buffers of 2 MiB, median of {ROUNDS} rounds (stub of CUPTI, version {})",
+        cupti.version()
+    );
     println!("| records | M records/s | ns a record | ring bytes a record |\n|---|--:|--:|--:|");
     for (what, kinds) in [
         ("kernels", &[Kind::Kernel][..]),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod communication;
+mod devices;
 mod model;
 mod payloads;
 mod ranges;
