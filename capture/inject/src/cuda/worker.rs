@@ -75,13 +75,10 @@ pub(super) fn turn(on: bool) {
     let now = writer::ticks();
     {
         let Ok(mut windows) = WINDOWS.lock() else { return };
-        match windows.last_mut() {
-            Some(last) if last.1 == u64::MAX => {
-                if !on {
-                    last.1 = now;
-                }
-            }
-            _ if on => windows.push((now, u64::MAX)),
+        let open = windows.last_mut().filter(|last| last.1 == u64::MAX);
+        match (open, on) {
+            (Some(open), false) => open.1 = now,
+            (None, true) => windows.push((now, u64::MAX)),
             _ => {}
         }
     }

@@ -116,7 +116,7 @@ fn waits_are_told_with_the_recording_they_are_for_whenever_that_comes() {
     let lines = lines(&trace);
     let of = |start: u64| {
         let text = format!("Stream Wait Event {start}..");
-        lines.iter().find(|line| line.contains(&text)).unwrap_or_else(|| panic!("{text} in {lines:#?}")).clone()
+        lines.iter().find(|line| line.contains(&text)).expect(&text).clone()
     };
     assert!(of(5_000).contains("wait_on_stream=7 wait_on_cuda_event_record_corr_id=10"), "{}", of(5_000));
     assert!(of(6_000).contains("wait_on_stream=9 wait_on_cuda_event_record_corr_id=14"), "{}", of(6_000));
