@@ -277,7 +277,9 @@ fn records_of_every_version_are_read_as_far_as_they_go() {
 #[test]
 fn a_taken_place_a_refused_kind_and_a_driver_that_is_too_old_are_one_line_each() {
     let Some(stub) = Stub::build() else { return };
-    let cases: [(&[(&str, &str)], &str, bool); 7] = [
+    /// Variables of the stub, words of the line, whether the rest is recorded.
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, bool);
+    let cases: [Case<'_>; 7] = [
         (&[("STUB_CUPTI_SUBSCRIBE", "39")], "another profiler uses CUPTI", false),
         (
             &[("STUB_CUPTI_SUBSCRIBE", "39"), ("STUB_CUPTI_HOLDER", "nsys 2026.2")],
