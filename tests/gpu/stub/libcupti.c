@@ -46,7 +46,11 @@ static long number(const char *name, long otherwise) {
     const char *text = getenv(name);
     return text ? atol(text) : otherwise;
 }
-static uint32_t version(void) { return (uint32_t)number("STUB_CUPTI_VERSION", 130500); }
+static uint32_t version(void) {
+    static uint32_t known;
+    if (!known) known = (uint32_t)number("STUB_CUPTI_VERSION", 130500);
+    return known;
+}
 
 /* Lengths of records from the headers of the versions, newest last. */
 static size_t size_of(uint32_t kind) {
