@@ -210,10 +210,10 @@ pub struct ReadArgs {
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', help_heading = "Reading")]
     pub ranks: Option<Vec<u32>>,
     /// TOML file with `patterns = ["regex", …]`: more names of communication kernels
-    #[arg(long, value_name = "FILE", help_heading = "Reading")]
+    #[arg(long, value_name = "FILE", help_heading = "Reading", hide_short_help = true)]
     pub communication_patterns: Option<PathBuf>,
     /// Raise a limit on what a file may cost: inflated=32GiB, ratio=1000, depth, entries, string, nesting, events
-    #[arg(long = "limit", value_name = "NAME=VALUE", help_heading = "Reading")]
+    #[arg(long = "limit", value_name = "NAME=VALUE", help_heading = "Reading", hide_short_help = true)]
     pub limits: Vec<String>,
     /// Threads to work with [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Reading")]
