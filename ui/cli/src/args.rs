@@ -34,9 +34,7 @@ Examples:
 /// What fits into the first help.
 const SHORT_EXAMPLES: &str = "\
 Examples:
-  gapless open run42/                       see all ranks of a run on one timeline
-  gapless analyze run42/                    where the time went, and what to change
-  gapless record -- python train.py         record a job";
+  gapless open run42/        gapless analyze run42/        gapless record -- python train.py";
 
 /// The first help a user sees names commands; options are told by each command.
 const TEMPLATE: &str = "\
@@ -47,8 +45,7 @@ const TEMPLATE: &str = "\
 Commands:
 {subcommands}
 
-PATH is a trace file, a folder of traces (one per rank), or a quoted pattern; several are one
-trace of many ranks. `gapless COMMAND --help` tells the options of a command.{after-help}";
+PATH: trace files, folders (a file per rank), quoted patterns. `gapless COMMAND --help` says more.{after-help}";
 
 const OPEN_EXAMPLES: &str = "\
 Examples:
