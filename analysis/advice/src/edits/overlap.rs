@@ -41,6 +41,10 @@ impl Transformation for OverlapComm {
             Parameter { name: "buckets", help: "parts into which each reduction is split (8)" },
             Parameter { name: "alpha-us", help: "latency of each part, in µs (fitted from the recording, else 20)" },
             Parameter { name: "slower", help: "factor on kernels beside communication (1.0 to 1.2, 1.05 expected)" },
+            Parameter {
+                name: "unlimited",
+                help: "1: gathers that are launched ahead wait for no memory of earlier units (prefetch only)",
+            },
         ]
     }
 
@@ -193,6 +197,7 @@ fn buckets(edit: &Edit, study: &Study<'_>, draft: &mut Draft<'_>, outlook: Outlo
 
 /// Each all-gather is launched when the one before it is, once the compute before that one is done.
 fn prefetch(edit: &Edit, study: &Study<'_>, draft: &mut Draft<'_>) -> Result<Effect, Refusal> {
+    let unlimited = edit.number_or("unlimited", 0.0) > 0.0;
     let graph = study.graph();
     let chosen = instances(edit, study, &[CollectiveKind::AllGather, CollectiveKind::Broadcast]);
     let mut by_rank: BTreeMap<RankStep, Vec<(NodeId, NodeId)>> = BTreeMap::new();
@@ -224,7 +229,7 @@ fn prefetch(edit: &Edit, study: &Study<'_>, draft: &mut Draft<'_>) -> Result<Eff
             // The memory of the unit before the previous one must be free.
             let own = kernels.get(&rank).map_or(&[][..], Vec::as_slice);
             let before = own.partition_point(|&id| launched_at(id) < graph.node(launch).start_ns);
-            if let Some(&gate) = before.checked_sub(1).and_then(|place| own.get(place)) {
+            if !unlimited && let Some(&gate) = before.checked_sub(1).and_then(|place| own.get(place)) {
                 draft.link(gate, Point::End, arrival, EVENT_NS);
             }
             // In the stream of the kernels it would still wait its turn.

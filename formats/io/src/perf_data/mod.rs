@@ -275,8 +275,12 @@ impl<'a> Recording<'a> {
     /// The frame at an address: a function of the kernel by name, else module and offset.
     fn frame(&mut self, pid: i32, address: u64, offset: u64) -> FrameId {
         let symbol = self.kernel_symbols.find(pid, address).map(|found| found.module);
-        let (module, place) = match self.maps.find(pid, address) {
+        let found = self.maps.find(pid, address);
+        let is_mapped = found.is_some();
+        let (module, place) = match found {
             Some(found) => (found.module, found.offset_of(address)),
+            // Code of the kernel beyond what it tells of itself: entries, trampolines, idle loops. It has no offset.
+            None if pid == KERNEL => (self.out.text(b"[kernel.kallsyms]", offset), u64::MAX),
             None => (StrId::EMPTY, 0),
         };
         if let Some(name) = symbol {
@@ -286,7 +290,7 @@ impl<'a> Recording<'a> {
             return frame;
         }
         // An address that nothing was mapped at says nothing: it differs from run to run.
-        let name = if module == StrId::EMPTY {
+        let name = if !is_mapped {
             "[unknown]".to_owned()
         } else {
             let short = self.short_name(module, offset);
