@@ -517,7 +517,6 @@ fn joint_edits_are_one_replay() {
         };
         let edits = ["prefetch-input(contention=1,hand-over-ms=0.2)", "scale(class=gemm)=0.5x"];
         agree(seed, &make(1.0, true), &make(0.5, false), &edits, 0.01);
-        let _ = run;
     }
 }
 

@@ -1,4 +1,4 @@
-//! More edits against a machine that really runs the changed program: gathers, stages.
+//! More edits against a machine that really runs the changed program: memory calls, gathers, stages.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod machine;
@@ -17,6 +17,31 @@ fn steps(rng: &mut Rng, count: u64, mut pieces: impl FnMut(&mut Rng, &mut Vec<Op
         ops.push(Op::StepEnd(step));
     }
     ops
+}
+
+/// Calls for memory that wait for the device, and calls that cost more than they wait.
+#[test]
+fn memory_from_a_cache() {
+    for seed in 0..PROGRAMS {
+        let shape = Rng(Rng(seed).next());
+        let make = |with: bool| {
+            let mut rng = shape.clone();
+            Program::one(steps(&mut rng, 3, |rng, ops| {
+                for _ in 0..4 {
+                    for _ in 0..8 {
+                        ops.push(Op::Work(rng.range(1_000, 8_000)));
+                        ops.push(launch(7, "ampere_sgemm_128x64_tn", rng.range(10_000, 90_000)));
+                    }
+                    let cost = rng.range(50_000, 400_000);
+                    if with {
+                        ops.push(Op::Blocking("cudaMalloc".to_owned(), cost));
+                    }
+                    ops.push(Op::Work(rng.range(1_000, 90_000)));
+                }
+            }))
+        };
+        agree(seed, &make(true), &make(false), &["no-gc.allocator"], 0.01);
+    }
 }
 
 /// Units that gather their parameters on a stream of their own and then compute with them: the host launches a gather

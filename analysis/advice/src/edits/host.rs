@@ -1,7 +1,9 @@
 //! Faster or slower threads and launches; no collection of garbage.
 
-use gapless_analysis::graph::{EdgeKind, NodeKind};
+use gapless_analysis::graph::{EdgeKind, NodeId, NodeKind};
 use gapless_analysis::replay::Draft;
+use gapless_trace::EventId;
+use rustc_hash::FxHashSet;
 
 use super::{Basis, Effect, Outlook, Refusal, Transformation};
 use crate::spec::Edit;
@@ -126,6 +128,9 @@ impl Transformation for NoGc {
             }
             touched.push(id);
         }
+        if allocator {
+            short_calls(edit, study, draft, &mut touched);
+        }
         if touched.is_empty() {
             let what = if allocator { "calls that allocate or free device memory" } else { "collections of garbage" };
             return Err(Refusal::new(format!("the recording has no {what}")));
@@ -136,5 +141,33 @@ impl Transformation for NoGc {
             "Garbage is collected between steps of no interest, or seldom."
         };
         Ok(Effect { touched, assumptions: vec![assumption.to_owned()], ..Effect::default() })
+    }
+}
+
+/// Calls that wait for nothing have no node: their time is part of the thread's work around them, and goes there.
+fn short_calls(edit: &Edit, study: &Study<'_>, draft: &mut Draft<'_>, touched: &mut Vec<NodeId>) {
+    let (trace, graph) = (study.trace(), study.graph());
+    let calls: FxHashSet<EventId> = graph
+        .node_ids()
+        .map(|id| graph.node(id))
+        .filter(|node| node.kind == NodeKind::Call)
+        .filter_map(|node| node.event)
+        .collect();
+    for thread in study.facts().threads() {
+        let Some(track) = trace.track(thread) else { continue };
+        for event in track.event_ids() {
+            let is_call = trace.event(event).kind.is_device_call() && ALLOCATOR_CALLS.contains(&trace.name(event));
+            if !is_call || calls.contains(&event) {
+                continue;
+            }
+            let around: Vec<(NodeId, i64)> = study.host_nodes_in(thread, study.host_span(event)).collect();
+            for (id, overlap) in around {
+                let fits = edit.selector().is_empty() || edit.selector().fits_host(study, id);
+                if graph.node(id).kind == NodeKind::Host && fits {
+                    draft.set_duration(id, draft.duration_ns(id).saturating_sub(overlap));
+                    touched.push(id);
+                }
+            }
+        }
     }
 }

@@ -207,7 +207,6 @@ impl Transformation for BalanceStages {
     }
 
     fn apply(&self, _: &Edit, study: &Study<'_>, draft: &mut Draft<'_>, outlook: Outlook) -> Result<Effect, Refusal> {
-        let graph = study.graph();
         let mut by_rank: BTreeMap<RankId, Vec<NodeId>> = BTreeMap::new();
         for id in study.nodes_of(NodeKind::Kernel) {
             if let Some(rank) = rank_of(study, id) {
@@ -229,7 +228,6 @@ impl Transformation for BalanceStages {
             }
             touched.extend_from_slice(nodes);
         }
-        let _ = graph;
         Ok(Effect {
             touched,
             assumptions: vec!["Layers move so that 0 to 50 % of the imbalance stays (10 % expected).".to_owned()],
