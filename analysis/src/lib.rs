@@ -26,6 +26,7 @@ mod host_parts;
 mod idle;
 mod ids;
 pub mod interval;
+mod kernel_class;
 mod kernels;
 mod launches;
 mod match_collectives;
@@ -57,6 +58,7 @@ pub use graphs::GraphRow;
 pub use host::{HostTree, OperatorCall};
 pub use host_parts::{HostParts, HostThread};
 pub use idle::{IdleCause, IdleCauses, IdleGap};
+pub use kernel_class::KernelClass;
 pub use kernels::{KernelRow, ShortKernels, ShortLimit};
 pub use launches::LaunchRow;
 pub use match_collectives::{

@@ -6,7 +6,7 @@ use gapless_trace::{EventId, RankId, StrId, Trace};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::class::OpClass;
+use gapless_analysis::KernelClass;
 
 /// None in a column.
 const NONE: u32 = u32::MAX;
@@ -17,7 +17,7 @@ pub struct Facts {
     operator: Vec<u32>,
     launch: Vec<u32>,
     step: Vec<u32>,
-    class: Vec<OpClass>,
+    class: Vec<KernelClass>,
     instance: Vec<u32>,
     /// Nodes with time on each thread, by place in the graph's places, by start.
     of_thread: FxHashMap<gapless_trace::TrackId, Vec<NodeId>>,
@@ -42,7 +42,7 @@ impl Facts {
             operator: vec![NONE; graph.len()],
             launch: vec![NONE; graph.len()],
             step: vec![NONE; graph.len()],
-            class: vec![OpClass::Other; graph.len()],
+            class: vec![KernelClass::Other; graph.len()],
             instance: vec![NONE; graph.len()],
             ..Self::default()
         };
@@ -52,7 +52,7 @@ impl Facts {
             let begun = steps.partition_point(|step| step.0 <= time);
             begun.checked_sub(1).map_or(NONE, |step| step as u32)
         };
-        let mut classes: FxHashMap<(StrId, StrId), OpClass> = FxHashMap::default();
+        let mut classes: FxHashMap<(StrId, StrId), KernelClass> = FxHashMap::default();
         for id in graph.node_ids() {
             let node = graph.node(id);
             let i = id.index();
@@ -92,25 +92,25 @@ impl Facts {
             }
             let class = match node.kind {
                 NodeKind::Arrival | NodeKind::Meeting | NodeKind::EstimatedWait | NodeKind::Transfer => {
-                    OpClass::Communication
+                    KernelClass::Communication
                 }
-                NodeKind::Copy => OpClass::Copy,
-                NodeKind::Fill => OpClass::Fill,
+                NodeKind::Copy => KernelClass::Copy,
+                NodeKind::Fill => KernelClass::Fill,
                 NodeKind::Kernel => {
                     let names = trace.events().names();
                     let name = |event: Option<EventId>| {
                         event.and_then(|event| names.get(event.index())).copied().unwrap_or(StrId::EMPTY)
                     };
                     let key = (name(node.event), name(operator));
-                    *classes.entry(key).or_insert_with(|| OpClass::of_kernel(trace.text(key.0), trace.text(key.1)))
+                    *classes.entry(key).or_insert_with(|| KernelClass::of_kernel(trace.text(key.0), trace.text(key.1)))
                 }
-                _ => OpClass::Other,
+                _ => KernelClass::Other,
             };
             if let Some(slot) = this.class.get_mut(i) {
                 *slot = class;
             }
             if let Some(event) = node.event {
-                if class == OpClass::Communication
+                if class == KernelClass::Communication
                     && let Some(&place) = instance_of.get(&event)
                 {
                     set(&mut this.instance, i, place);
@@ -154,8 +154,8 @@ impl Facts {
 
     /// What kind of work it is; `Other` for host nodes.
     #[must_use]
-    pub fn class(&self, node: NodeId) -> OpClass {
-        self.class.get(node.index()).copied().unwrap_or(OpClass::Other)
+    pub fn class(&self, node: NodeId) -> KernelClass {
+        self.class.get(node.index()).copied().unwrap_or(KernelClass::Other)
     }
 
     /// The collective that it is part of: a place in [`Study::collectives`](crate::Study::collectives).

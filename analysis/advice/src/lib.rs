@@ -5,7 +5,6 @@
 //! never sums. Where the model is too far from the recording, or a change cannot be made, there is no figure but a reason.
 
 mod advise;
-mod class;
 mod codesign;
 mod collective_cost;
 mod contention;
@@ -29,7 +28,6 @@ pub mod text;
 mod whatif;
 
 pub use advise::{Abstention, Advice, Advised, advise, advise_with};
-pub use class::OpClass;
 pub use codesign::{Axis, Codesign, Curve, Machine, Point};
 pub use detectors::{Confidence, Detector, Finding, Threshold, Verdict, detectors};
 pub use edits::{

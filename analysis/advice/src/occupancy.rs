@@ -4,8 +4,8 @@ use gapless_analysis::graph::{NodeId, NodeKind};
 use gapless_trace::{ArgValue, Args, DeviceInfo};
 use rayon::prelude::*;
 
-use crate::class::OpClass;
 use crate::study::Study;
+use gapless_analysis::KernelClass;
 
 /// A kernel that leaves multiprocessors without work.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,7 +62,7 @@ fn fill(study: &Study<'_>, node: NodeId) -> Option<Fill> {
     }
     // Only tiles of one size come in waves; other kernels give blocks what there is to do.
     let class = study.facts().class(node);
-    if !class.is_arithmetic() && class != OpClass::Fused && class != OpClass::Other {
+    if !class.is_arithmetic() && class != KernelClass::Fused && class != KernelClass::Other {
         return None;
     }
     let waves = blocks as f64 / at_once as f64;

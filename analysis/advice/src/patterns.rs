@@ -7,9 +7,9 @@ use gapless_analysis::graph::{NodeId, NodeKind};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use crate::class::OpClass;
 use crate::shapes::{Shapes, is_floating};
 use crate::study::Study;
+use gapless_analysis::KernelClass;
 
 /// A pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -141,12 +141,12 @@ pub(crate) fn chains(study: &Study<'_>) -> Vec<Chain> {
     let facts = study.facts();
     let is_batched = |id: NodeId| {
         let operator = study.operator_name(id);
-        facts.class(id) == OpClass::Gemm && matches!(operator, "aten::bmm" | "aten::baddbmm")
+        facts.class(id) == KernelClass::Gemm && matches!(operator, "aten::bmm" | "aten::baddbmm")
     };
     let is_glue = |id: NodeId| {
         study.graph().node(id).kind == NodeKind::Kernel
             // A sum or a norm on the way to the product belongs to something else.
-            && matches!(facts.class(id), OpClass::Elementwise | OpClass::Movement | OpClass::Other)
+            && matches!(facts.class(id), KernelClass::Elementwise | KernelClass::Movement | KernelClass::Other)
     };
     let mut found = Vec::new();
     for track in facts.streams() {

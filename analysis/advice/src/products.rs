@@ -4,9 +4,9 @@ use gapless_analysis::graph::{NodeId, NodeKind};
 use gapless_trace::EventId;
 use rustc_hash::FxHashMap;
 
-use crate::class::OpClass;
 use crate::shapes::{Product, Shapes};
 use crate::study::Study;
+use gapless_analysis::KernelClass;
 
 /// One product that a kernel computes.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Call {
 pub(crate) fn calls(study: &Study<'_>) -> Vec<Call> {
     let mut of_operator: FxHashMap<EventId, Vec<NodeId>> = FxHashMap::default();
     for id in study.nodes_of(NodeKind::Kernel) {
-        if study.facts().class(id) == OpClass::Gemm
+        if study.facts().class(id) == KernelClass::Gemm
             && let Some(operator) = study.facts().operator(id)
         {
             of_operator.entry(operator).or_default().push(id);

@@ -8,14 +8,14 @@
 use gapless_analysis::graph::{NodeId, NodeKind};
 use regex::Regex;
 
-use crate::class::OpClass;
 use crate::patterns::Pattern as Work;
 use crate::study::Study;
+use gapless_analysis::KernelClass;
 
 /// A term of a selector.
 #[derive(Clone, Debug)]
 enum Term {
-    Class(OpClass),
+    Class(KernelClass),
     Kernel(Pattern),
     Operator(Pattern),
     Call(Pattern),
@@ -221,8 +221,8 @@ fn parse_term(term: &str) -> Result<Term, SelectorError> {
     }
     let number = |what: &str| error(format!("{what} must be a number"));
     match key {
-        "class" => OpClass::from_label(value).map(Term::Class).ok_or_else(|| {
-            let labels: Vec<&str> = OpClass::ALL.into_iter().map(OpClass::label).collect();
+        "class" => KernelClass::from_label(value).map(Term::Class).ok_or_else(|| {
+            let labels: Vec<&str> = KernelClass::ALL.into_iter().map(KernelClass::label).collect();
             error(format!("classes are {}", labels.join(", ")))
         }),
         "comm" => Ok(Term::Collective(value.to_owned())),

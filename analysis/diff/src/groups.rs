@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gapless_analysis::KernelClass;
 use gapless_analysis::graph::{Edge, EdgeKind, Node, NodeId, NodeKind};
 use gapless_trace::EventId;
 use rustc_hash::FxHashMap;
@@ -9,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::align::Alignment;
 use crate::cause::Cause;
 use crate::host::{Host, has_frames};
-use crate::label::{Names, class, short_kernel};
+use crate::label::{Names, short_kernel};
 use crate::side::{NONE, Side};
 
 /// A change of one column of a graph's scenario.
@@ -293,7 +294,8 @@ impl<'a, 'r> Finder<'a, 'r> {
                 let name = self.pair_name(base, new);
                 let kernel = base.event.map_or("", |event| self.side(Which::Base).trace().name(event));
                 let operator = self.operator(Which::Base, base.id.0);
-                let class = class(kernel, operator.map_or("", |operator| self.names.text(operator)));
+                let operator = operator.map_or("", |operator| self.names.text(operator));
+                let class = KernelClass::of_kernel(kernel, operator).title();
                 // Slower or faster is decided when all of the group is known.
                 Some((Cause::SlowerKernels, self.names.of(class), self.names.of(&name)))
             }

@@ -1,4 +1,4 @@
-//! Names that people recognise: classes of kernels, short names, calls of any vendor's runtime.
+//! Names that people recognise: short names, calls of any vendor's runtime.
 
 use rustc_hash::FxHashMap;
 
@@ -22,50 +22,6 @@ impl Names {
 
     pub fn text(&self, id: u32) -> &str {
         self.texts.get(id as usize).map_or("", String::as_str)
-    }
-}
-
-/// Classes of kernels, each with parts of names that tell it, most telling first. All in lower case.
-const CLASSES: [(&str, &[&str]); 8] = [
-    ("attention", &["flash", "fmha", "attention", "attn", "sdpa"]),
-    ("embedding", &["embedding", "index_select", "indexselect", "gather", "scatter", "permute_2d", "index_"]),
-    ("optimizer", &["multi_tensor", "adam", "adagrad", "fusedoptimizer", "optimizer", "_sgd"]),
-    ("convolution", &["conv", "winograd", "fprop", "dgrad", "wgrad", "im2col", "col2im", "miopen"]),
-    (
-        "matrix product",
-        &["gemm", "cijk", "matmul", "splitk", "cutlass", "cublas", "xmma", "wgmma", "gemv", "s884", "s16816", "s1688"],
-    ),
-    ("normalisation", &["norm", "bn_", "_bn", "welford"]),
-    ("reduction", &["reduce", "softmax", "argm", "sum", "loss", "nll", "cunn_"]),
-    (
-        "elementwise",
-        &[
-            "elementwise",
-            "pointwise",
-            "vectorized",
-            "triton_poi",
-            "copy",
-            "cat",
-            "fill",
-            "dropout",
-            "relu",
-            "pool",
-            "unrolled",
-        ],
-    ),
-];
-
-/// The class of a kernel; an operator says what a kernel of a general name is for.
-pub(crate) fn class(kernel: &str, operator: &str) -> &'static str {
-    let (kernel, operator) = (kernel.to_lowercase(), operator.to_lowercase());
-    let find = |text: &str| CLASSES.iter().find(|(_, parts)| parts.iter().any(|part| text.contains(part)));
-    let by_kernel = find(&kernel).map(|class| class.0);
-    let by_operator = find(&operator).map(|class| class.0);
-    match (by_kernel, by_operator) {
-        // Convolutions run as matrix products too.
-        (Some("matrix product"), Some(class @ ("convolution" | "attention"))) => class,
-        (Some(class), _) | (None, Some(class)) => class,
-        (None, None) => "other",
     }
 }
 
@@ -147,15 +103,6 @@ pub(crate) fn without_numbers(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kernels_have_classes() {
-        assert_eq!(class("volta_sgemm_128x32_nt", "aten::mm"), "matrix product");
-        assert_eq!(class("sm80_xmma_gemm_f32", "aten::cudnn_convolution"), "convolution");
-        assert_eq!(class("void cutlass::Kernel<flash_fwd>", ""), "attention");
-        assert_eq!(class("void at::native::vectorized_elementwise_kernel<4>", "aten::relu"), "elementwise");
-        assert_eq!(class("my_kernel", ""), "other");
-    }
 
     #[test]
     fn short_names_keep_what_tells() {

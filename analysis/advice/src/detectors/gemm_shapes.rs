@@ -6,11 +6,11 @@ use gapless_analysis::graph::{NodeId, NodeKind};
 
 use super::share::{counted, longest_first, path_share, share};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
-use crate::class::OpClass;
 use crate::edits::Guard;
 use crate::products::{LEAST_DIM, calls, misaligned};
 use crate::scene::Scene;
 use crate::text::{ms, percent};
+use gapless_analysis::KernelClass;
 
 /// Products off 16 bytes that are slower than aligned ones.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Detector for GemmShapes {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
-        let has_products = study.nodes_of(NodeKind::Kernel).any(|id| study.facts().class(id) == OpClass::Gemm);
+        let has_products = study.nodes_of(NodeKind::Kernel).any(|id| study.facts().class(id) == KernelClass::Gemm);
         if !has_products {
             return Verdict::nothing();
         }

@@ -7,11 +7,11 @@ use gapless_trace::StrId;
 
 use super::share::{counted, exactly, longest_first, path_share};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
-use crate::class::OpClass;
 use crate::edits::Guard;
 use crate::occupancy::{Fill, LEAST_NS, has_grids, underfilled};
 use crate::scene::Scene;
 use crate::text::percent;
+use gapless_analysis::KernelClass;
 
 /// Fewer blocks than multiprocessors, or a nearly empty last wave.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Detector for LowOccupancy {
         let mut by_name: BTreeMap<StrId, Vec<Fill>> = BTreeMap::new();
         for fill in underfilled(study).into_iter().filter(|fill| fill.efficiency < full) {
             // Parameters in chunks: the optimizer's detector speaks of those.
-            if study.facts().class(fill.node) == OpClass::Optimizer {
+            if study.facts().class(fill.node) == KernelClass::Optimizer {
                 continue;
             }
             if let Some(event) = graph.node(fill.node).event {

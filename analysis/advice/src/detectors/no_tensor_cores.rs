@@ -4,10 +4,10 @@ use gapless_analysis::graph::{NodeId, NodeKind};
 
 use super::share::{counted, longest_first, path_share, time_per_step};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
-use crate::class::OpClass;
 use crate::edits::{Guard, uses_32_bits};
 use crate::scene::Scene;
 use crate::text::{ms, percent};
+use gapless_analysis::KernelClass;
 
 /// FP32 arithmetic on a device with Tensor Cores.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Detector for NoTensorCores {
         let study = scene.study();
         let arithmetic: Vec<NodeId> = study
             .nodes_of(NodeKind::Kernel)
-            .filter(|&id| matches!(study.facts().class(id), OpClass::Gemm | OpClass::Convolution))
+            .filter(|&id| matches!(study.facts().class(id), KernelClass::Gemm | KernelClass::Convolution))
             .collect();
         if arithmetic.is_empty() {
             return Verdict::nothing();

@@ -8,11 +8,11 @@ use gapless_trace::EventId;
 
 use super::share::{counted, longest_first, path_per_step, path_share, share, time_per_step};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
-use crate::class::OpClass;
 use crate::edits::Guard;
 use crate::scene::Scene;
 use crate::shapes::Shapes;
 use crate::text::{ms, percent};
+use gapless_analysis::KernelClass;
 
 /// Operators whose gradient is as large as the table.
 const DENSE_BACKWARD: [&str; 2] = ["aten::embedding_dense_backward", "aten::_embedding_bag_dense_backward"];
@@ -159,7 +159,7 @@ impl Detector for EmbeddingExchange {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
-        let has_tables = study.nodes_of(NodeKind::Kernel).any(|id| study.facts().class(id) == OpClass::Embedding);
+        let has_tables = study.nodes_of(NodeKind::Kernel).any(|id| study.facts().class(id) == KernelClass::Embedding);
         let kind = |id: NodeId| {
             study.facts().instance(id).and_then(|place| study.collectives().get(place)).map(|instance| instance.kind)
         };

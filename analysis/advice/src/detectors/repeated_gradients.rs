@@ -8,10 +8,10 @@ use gapless_trace::EventKind;
 
 use super::share::{longest_first, path_per_step};
 use super::{Confidence, Detector, Finding, Verdict};
-use crate::class::OpClass;
 use crate::edits::Guard;
 use crate::scene::Scene;
 use crate::text::ms;
+use gapless_analysis::KernelClass;
 
 /// Reductions of each step in order, with their bytes.
 type ByStep = BTreeMap<usize, Vec<(NodeId, Option<u64>)>>;
@@ -139,7 +139,7 @@ fn repetitions(scene: &Scene<'_, '_>, calls: &[(NodeId, Option<u64>)], told: Opt
         .nodes_of(NodeKind::Kernel)
         .filter(|&id| study.rank(id) == rank && (first..last).contains(&study.graph().node(id).start_ns))
         .collect();
-    if between.iter().any(|&id| study.facts().class(id) == OpClass::Optimizer) {
+    if between.iter().any(|&id| study.facts().class(id) == KernelClass::Optimizer) {
         return None;
     }
     // A backward pass lies between one round and the next, else it is a list of tensors that is sent in a row.

@@ -4,10 +4,10 @@ use gapless_analysis::graph::{NodeId, NodeKind};
 
 use super::common::{median, short_name};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
-use crate::class::OpClass;
 use crate::edits::Guard;
 use crate::scene::Scene;
 use crate::text::{ms, percent};
+use gapless_analysis::KernelClass;
 
 /// Thousands of short kernels per step, with elementwise ones in a row.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Detector for ShortKernels {
         if typical >= threshold(scene, self, "median-us") * 1e3 {
             return Verdict::nothing();
         }
-        let fused = kernels.iter().filter(|&&id| study.facts().class(id) == OpClass::Fused).count();
+        let fused = kernels.iter().filter(|&&id| study.facts().class(id) == KernelClass::Fused).count();
         if 2 * fused > kernels.len() {
             return Verdict::nothing();
         }
@@ -117,7 +117,7 @@ fn runs(scene: &Scene<'_, '_>, least: usize) -> Vec<Vec<NodeId>> {
         let mut run: Vec<NodeId> = Vec::new();
         for &id in study.facts().stream(stream) {
             let fits =
-                study.graph().node(id).kind == NodeKind::Kernel && study.facts().class(id) == OpClass::Elementwise;
+                study.graph().node(id).kind == NodeKind::Kernel && study.facts().class(id) == KernelClass::Elementwise;
             let same_step = run.last().is_none_or(|&last| study.facts().step(last) == study.facts().step(id));
             if !fits || !same_step {
                 if run.len() >= least.max(2) {

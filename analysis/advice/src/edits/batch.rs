@@ -5,9 +5,9 @@ use gapless_analysis::replay::Draft;
 
 use super::gpu::FLOOR_NS;
 use super::{Basis, Effect, Outlook, Refusal, Transformation};
-use crate::class::OpClass;
 use crate::spec::Edit;
 use crate::study::Study;
+use gapless_analysis::KernelClass;
 
 /// Work on activations grows with the batch, work on parameters does not: `batch=2x`.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Transformation for Batch {
         for id in graph.node_ids() {
             let dur = draft.duration_ns(id) as f64;
             let new = match graph.node(id).kind {
-                NodeKind::Kernel if study.facts().class(id) != OpClass::Optimizer => {
+                NodeKind::Kernel if study.facts().class(id) != KernelClass::Optimizer => {
                     let floor = FLOOR_NS.min(dur);
                     // Larger matrices use the device better: at best half of the growth of small kernels is free.
                     let small = dur < 50_000.0;

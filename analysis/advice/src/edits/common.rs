@@ -56,7 +56,7 @@ pub(super) fn is_backward(study: &Study<'_>, node: NodeId) -> bool {
 
 /// Whether device work was launched by the optimizer: its class, or an annotation around its operator.
 pub(crate) fn is_optimizer(study: &Study<'_>, node: NodeId) -> bool {
-    if study.facts().class(node) == crate::class::OpClass::Optimizer {
+    if study.facts().class(node) == gapless_analysis::KernelClass::Optimizer {
         return true;
     }
     let launch = study.facts().launch(node).and_then(|launch| study.graph().node(launch).event);

@@ -6,9 +6,9 @@ use gapless_analysis::replay::Draft;
 use super::common::{has_other_followers, is_optimizer, stream_edge};
 use super::scale::{nothing, remove_with_share};
 use super::{Basis, Effect, Outlook, Parameter, Refusal, Transformation};
-use crate::class::OpClass;
 use crate::spec::Edit;
 use crate::study::Study;
+use gapless_analysis::KernelClass;
 
 /// Runs of selected kernels of one stream become one each: `fuse`, `fuse(class=norm, min=2)`.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Transformation for Fuse {
         let wanted = |id: NodeId| {
             graph.node(id).kind == NodeKind::Kernel
                 && if edit.selector().is_empty() {
-                    matches!(study.facts().class(id), OpClass::Elementwise) && !is_optimizer(study, id)
+                    matches!(study.facts().class(id), KernelClass::Elementwise) && !is_optimizer(study, id)
                 } else {
                     edit.selector().fits(study, id)
                 }

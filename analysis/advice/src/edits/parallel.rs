@@ -9,10 +9,10 @@ use gapless_trace::RankId;
 
 use super::gpu::FLOOR_NS;
 use super::{Basis, Effect, Outlook, Parameter, Refusal, Transformation};
-use crate::class::OpClass;
 use crate::collective_cost::Alpha;
 use crate::spec::{Edit, SpecError};
 use crate::study::Study;
+use gapless_analysis::KernelClass;
 
 /// `parallel.data=2x`, `parallel.tensor=2x`, `parallel.pipeline(stages=4,now=4)=2x`, `parallel.microbatches(stages=4,now=8)=2x`.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ fn tensor(edit: &Edit, study: &Study<'_>, draft: &mut Draft<'_>, by: f64, outloo
         }
         let class = study.facts().class(id);
         // Norms and residuals are done by all shards.
-        if matches!(class, OpClass::Norm | OpClass::Embedding | OpClass::Other) {
+        if matches!(class, KernelClass::Norm | KernelClass::Embedding | KernelClass::Other) {
             continue;
         }
         let dur = draft.duration_ns(id) as f64;

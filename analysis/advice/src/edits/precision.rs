@@ -5,9 +5,9 @@ use gapless_analysis::replay::Draft;
 
 use super::gpu::FLOOR_NS;
 use super::{Basis, Effect, Guard, Outlook, Refusal, Transformation};
-use crate::class::OpClass;
 use crate::spec::{Edit, SpecError};
 use crate::study::Study;
+use gapless_analysis::KernelClass;
 
 /// `precision.tf32`, `precision.bf16`, `precision.fp8`.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Transformation for Precision {
                 continue;
             }
             let class = study.facts().class(id);
-            if class == OpClass::Optimizer {
+            if class == KernelClass::Optimizer {
                 continue;
             }
             match uses_32_bits(study, id) {

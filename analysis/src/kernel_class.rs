@@ -5,7 +5,7 @@ use serde::Serialize;
 /// Kind of device work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum OpClass {
+pub enum KernelClass {
     /// Matrix products.
     Gemm,
     /// Fused attention.
@@ -36,7 +36,7 @@ pub enum OpClass {
     Other,
 }
 
-impl OpClass {
+impl KernelClass {
     /// All, in declaration order.
     pub const ALL: [Self; 14] = [
         Self::Gemm,
@@ -73,6 +73,18 @@ impl OpClass {
             Self::Copy => "copy",
             Self::Fill => "fill",
             Self::Other => "other",
+        }
+    }
+
+    /// A few words for people.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Gemm => "matrix product",
+            Self::Norm => "normalisation",
+            Self::Movement => "data movement",
+            Self::Fused => "fused by a compiler",
+            _ => self.label(),
         }
     }
 
@@ -175,23 +187,29 @@ mod tests {
 
     #[test]
     fn names_say_the_class() {
-        let of = OpClass::of_kernel;
-        assert_eq!(of("ampere_sgemm_128x64_tn", "aten::mm"), OpClass::Gemm);
+        let of = KernelClass::of_kernel;
+        assert_eq!(of("ampere_sgemm_128x64_tn", "aten::mm"), KernelClass::Gemm);
         assert_eq!(
             of("void at::native::(anonymous namespace)::launch_clamp_scalar(c10::Scalar)::{lambda()#1}", "aten::clamp"),
-            OpClass::Other
+            KernelClass::Other
         );
         assert_eq!(
             of("void at::native::vectorized_elementwise_kernel<4, {lambda(float)#1}>", "aten::relu"),
-            OpClass::Elementwise
+            KernelClass::Elementwise
         );
-        assert_eq!(of("split_embedding_backward_codegen_adagrad_unweighted_kernel", ""), OpClass::Embedding);
+        assert_eq!(of("split_embedding_backward_codegen_adagrad_unweighted_kernel", ""), KernelClass::Embedding);
         assert_eq!(
             of("void at::native::multi_tensor_apply_kernel<FusedAdam>", "aten::_fused_adam_"),
-            OpClass::Optimizer
+            KernelClass::Optimizer
         );
-        assert_eq!(of("triton_poi_fused_add_relu_0", ""), OpClass::Fused);
-        assert_eq!(of("cudnn::ops::nchwToNhwcKernel", "aten::cudnn_convolution"), OpClass::Movement);
-        assert_eq!(of("pytorch_flash::flash_fwd_kernel", "aten::_flash_attention_forward"), OpClass::Attention);
+        assert_eq!(of("triton_poi_fused_add_relu_0", ""), KernelClass::Fused);
+        assert_eq!(of("cudnn::ops::nchwToNhwcKernel", "aten::cudnn_convolution"), KernelClass::Movement);
+        assert_eq!(of("pytorch_flash::flash_fwd_kernel", "aten::_flash_attention_forward"), KernelClass::Attention);
+        // The same for people.
+        let title = |kernel, operator| KernelClass::of_kernel(kernel, operator).title();
+        assert_eq!(title("volta_sgemm_128x32_nt", "aten::mm"), "matrix product");
+        assert_eq!(title("sm80_xmma_gemm_f32", "aten::cudnn_convolution"), "convolution");
+        assert_eq!(title("void cutlass::Kernel<flash_fwd>", ""), "attention");
+        assert_eq!(title("my_kernel", ""), "other");
     }
 }
