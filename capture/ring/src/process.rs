@@ -19,8 +19,13 @@ pub const BUDGET_VARIABLE: &str = "GAPLESS_RING_MIB";
 /// Bytes of rings a process may take where the variable is not set.
 pub const DEFAULT_BUDGET_BYTES: u64 = 128 << 20;
 
-/// Tries at the process's lock before a name or ring is given up; a signal handler may have interrupted its holder.
+/// Tries at the process's lock before a thread sleeps for it.
 const LOCK_TRIES: u32 = 20_000;
+/// Longest wait for the process's lock or for its segment. Under the lock room is made in files: memory gives it at once,
+/// disks and machines with more threads than cores take longer.
+const LONGEST_WAIT_NS: u64 = 2_000_000_000;
+/// Sleep between two rounds of tries.
+const SLEEP_NS: libc::c_long = 200_000;
 
 /// What this process knows of itself. Made once a process, never freed: other threads may be reading it.
 pub(crate) struct Process {
@@ -28,14 +33,19 @@ pub(crate) struct Process {
     path: CString,
     pub(crate) clock: ClockKind,
     pub(crate) generation: u32,
-    locked: AtomicBool,
-    /// Guarded by `locked`.
+    /// Thread that holds the lock; 0 for none.
+    holder: AtomicU32,
+    /// Whether a wait for the lock was in vain: its holder is gone, and nobody else waits long.
+    is_stuck: AtomicBool,
+    /// Guarded by `holder`.
     names: std::cell::UnsafeCell<Names>,
 }
 
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(null_mut());
 /// 0: not yet tried, 1: trying, 2: there is a segment, 3: this process is not recorded.
 static STATE: AtomicU32 = AtomicU32::new(0);
+/// Thread that makes the segment, while `STATE` is 1.
+static MAKER: AtomicU32 = AtomicU32::new(0);
 /// Counts forks, so that numbers of the parent's strings are not used by the child. Starts at 1.
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 /// Not a `Once`: a child that was forked while another thread ran it would wait for ever.
@@ -53,17 +63,27 @@ pub(crate) fn process() -> Option<&'static Process> {
     }
 }
 
-/// Another thread makes the segment, which takes a fraction of a millisecond: this one waits about as long as for the
-/// lock, for all threads of a pool may have their first events now.
+/// Another thread makes the segment, which takes a fraction of a millisecond, or longer where a disk is busy: this one
+/// waits, for all threads of a pool may have their first events now.
 #[cold]
 #[inline(never)]
 fn wait_for_process() -> Option<&'static Process> {
-    for tries in 0..LOCK_TRIES {
-        match STATE.load(Ordering::Acquire) {
-            1 => pause(tries),
-            // SAFETY: as in `process`.
-            2 => return unsafe { PROCESS.load(Ordering::Acquire).as_ref() },
-            _ => return None,
+    // A signal handler that interrupted the maker would wait for itself.
+    if MAKER.load(Ordering::Relaxed) != sys::thread_id() {
+        let until_ns = sys::clock_ns(libc::CLOCK_MONOTONIC) + LONGEST_WAIT_NS;
+        loop {
+            for tries in 0..LOCK_TRIES {
+                match STATE.load(Ordering::Acquire) {
+                    1 => pause(tries),
+                    // SAFETY: as in `process`.
+                    2 => return unsafe { PROCESS.load(Ordering::Acquire).as_ref() },
+                    _ => return None,
+                }
+            }
+            if sys::clock_ns(libc::CLOCK_MONOTONIC) >= until_ns {
+                break;
+            }
+            sys::sleep_ns(SLEEP_NS);
         }
     }
     LOST_EARLY.fetch_add(1, Ordering::Relaxed);
@@ -89,6 +109,7 @@ fn make_process() -> Option<&'static Process> {
     if STATE.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
         return wait_for_process();
     }
+    MAKER.store(sys::thread_id(), Ordering::Relaxed);
     match Process::make() {
         Some(process) => {
             PROCESS.store(Box::into_raw(Box::new(process)), Ordering::Release);
@@ -183,7 +204,8 @@ impl Process {
             path,
             clock,
             generation: GENERATION.load(Ordering::Relaxed),
-            locked: AtomicBool::new(false),
+            holder: AtomicU32::new(0),
+            is_stuck: AtomicBool::new(false),
             names: std::cell::UnsafeCell::new(Names::new().ok()?),
         };
         // SAFETY: as above. What the process is stands here and not only in /proc: it may be gone in a moment.
@@ -202,28 +224,32 @@ impl Process {
         Some(process)
     }
 
+    /// The lock for names and rings. Its holder may make room on a disk or stand behind other threads, so this waits, up
+    /// to [`LONGEST_WAIT_NS`]; a thread that gets no ring now gets none later, and thousands may begin at once.
     fn lock(&self) -> Option<Locked<'_>> {
-        for tries in 0..LOCK_TRIES {
-            if self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                return Some(Locked { process: self });
-            }
-            pause(tries);
-        }
-        None
-    }
-
-    /// For a thread's first ring: a thread that gets none now gets none later, and thousands may begin at once. Waits about
-    /// a fifth of a second at most; ten times that where rings lie on a disk, which takes longer to give room.
-    fn lock_patiently(&self) -> Option<Locked<'_>> {
-        let most_ns = if alone::is_alone() { 2_000_000_000 } else { 200_000_000 };
-        let until_ns = sys::clock_ns(libc::CLOCK_MONOTONIC) + most_ns;
+        let own = sys::thread_id();
+        let mut until_ns = 0;
         loop {
-            match self.lock() {
-                None if sys::clock_ns(libc::CLOCK_MONOTONIC) < until_ns => {
-                    std::thread::sleep(std::time::Duration::from_micros(200));
+            for tries in 0..LOCK_TRIES {
+                match self.holder.compare_exchange_weak(0, own, Ordering::Acquire, Ordering::Relaxed) {
+                    Ok(_) => {
+                        self.is_stuck.store(false, Ordering::Relaxed);
+                        return Some(Locked { process: self });
+                    }
+                    // This is a signal handler, and what it interrupted holds the lock.
+                    Err(holder) if holder == own => return None,
+                    Err(_) => pause(tries),
                 }
-                locked => return locked,
             }
+            let now_ns = sys::clock_ns(libc::CLOCK_MONOTONIC);
+            if until_ns == 0 {
+                until_ns = now_ns + LONGEST_WAIT_NS;
+            }
+            if now_ns >= until_ns || self.is_stuck.load(Ordering::Relaxed) {
+                self.is_stuck.store(true, Ordering::Relaxed);
+                return None;
+            }
+            sys::sleep_ns(SLEEP_NS);
         }
     }
 
@@ -279,7 +305,7 @@ impl Process {
 
     /// A ring of this many slots: one that is free, else a new one.
     pub(crate) fn take_ring(&self, slots: u64, thread_serial: u64) -> Option<(&Entry, NonNull<u8>, usize)> {
-        let _locked = if thread_serial == 0 { self.lock_patiently() } else { self.lock() }?;
+        let _locked = self.lock()?;
         // SAFETY: as in `is_active`.
         let header = unsafe { self.header.as_ref() };
         let used = header.rings.load(Ordering::Relaxed);
@@ -361,7 +387,7 @@ struct Locked<'a> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        self.process.locked.store(false, Ordering::Release);
+        self.process.holder.store(0, Ordering::Release);
     }
 }
 

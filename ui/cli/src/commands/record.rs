@@ -146,6 +146,14 @@ fn summary(manifest: &Manifest, folder: &Path) {
             thousands(lost)
         );
     }
+    let names: u64 = manifest.processes.iter().map(|process| process.lost.names).sum();
+    if names > 0 {
+        let _ = writeln!(
+            stderr,
+            "{warn}lost:{warn:#} {} names that found no room in time; their events are there without one",
+            thousands(names)
+        );
+    }
     for notice in &manifest.notices {
         let _ = writeln!(stderr, "{warn}note:{warn:#} {}", clean(notice));
     }

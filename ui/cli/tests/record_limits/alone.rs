@@ -70,6 +70,30 @@ fn threads_and_children_record_themselves_too() {
 }
 
 #[test]
+fn a_disk_that_is_slow_to_give_room_costs_time_and_no_events() {
+    let Some(job) = limits_job() else { return };
+    let scratch = Scratch::new();
+    // As on a disk that is busy with others: each piece of a file takes longer than threads spin for.
+    let source = scratch.path().join("slow.c");
+    std::fs::write(
+        &source,
+        "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <sys/types.h>\n#include <unistd.h>\n\
+         int posix_fallocate(int file, off_t from, off_t bytes) {\n\
+         int (*real)(int, off_t, off_t) = (int (*)(int, off_t, off_t))dlsym(RTLD_NEXT, \"posix_fallocate\");\n\
+         usleep(8000);\nreturn real(file, from, bytes);\n}\n",
+    )
+    .unwrap();
+    let slow = scratch.path().join("slow.so");
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&slow).arg(&source).arg("-ldl").status().unwrap();
+    assert!(compiled.success());
+    let output = by_itself(&scratch, &[job, "threads-at-once", "100"]).env("LD_PRELOAD", &slow).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    assert_eq!(events(&info(&scratch, "run"), "annotation"), 100);
+    nothing_lost(&scratch);
+}
+
+#[test]
 fn what_a_job_had_told_when_it_was_killed_is_in_its_trace() {
     let Some(job) = limits_job() else { return };
     let scratch = Scratch::new();

@@ -164,7 +164,7 @@ fn lost(manifest: &Value) -> u64 {
     let processes = manifest["processes"].as_array().unwrap();
     processes
         .iter()
-        .map(|process| process["lost"]["ring_full"].as_u64().unwrap() + process["lost"]["no_ring"].as_u64().unwrap())
+        .flat_map(|process| ["ring_full", "no_ring", "names"].map(|what| process["lost"][what].as_u64().unwrap()))
         .sum()
 }
 
