@@ -9,6 +9,7 @@ mod codesign;
 mod collective_cost;
 mod contention;
 pub mod detectors;
+mod device;
 pub mod edits;
 mod facts;
 mod figures;

@@ -137,6 +137,13 @@ fn machines_are_swept() {
     assert!((share - 10.0 / 18.07).abs() < 0.02, "{share}");
     let svg = std::fs::read_to_string(scratch.path().join("plot.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("compute rate"));
+    if cfg!(feature = "png") {
+        scratch.gapless(&["codesign", "job.json", "--plot", "plot.png"]).ok();
+        let png = std::fs::read(scratch.path().join("plot.png")).unwrap();
+        // Signature, then the header with width and height.
+        assert_eq!(png.get(..8), Some(&b"\x89PNG\r\n\x1a\n"[..]));
+        assert_eq!(png.get(16..24), Some(&[0, 0, 7, 128, 0, 0, 4, 176][..]));
+    }
     let some = scratch.gapless(&["codesign", "--json", "job.json", "--sweep", "hbm=1..4x,compute=1..2x"]).ok().json();
     assert_eq!(some["axes"].as_array().unwrap().len(), 2);
     scratch.gapless(&["codesign", "job.json", "--sweep", "speed=1..2x"]).refused("there is no such axis");

@@ -4,6 +4,7 @@ use gapless_analysis::graph::{NodeId, NodeKind};
 
 use super::share::{counted, longest_first, path_share, time_per_step};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
+use crate::device::{is_amd, least_capability};
 use crate::edits::{Guard, uses_32_bits};
 use crate::scene::Scene;
 use crate::text::{ms, percent};
@@ -40,8 +41,7 @@ impl Detector for NoTensorCores {
             return Verdict::nothing();
         }
         let devices = || study.trace().ranks().iter().filter_map(|rank| rank.devices.first());
-        let nvidia: Vec<(u32, u32)> = devices().filter(|device| !is_amd(&device.name)).filter_map(capability).collect();
-        let Some(&capability) = nvidia.iter().min() else {
+        let Some(capability) = least_capability(study) else {
             return if devices().any(|device| is_amd(&device.name)) {
                 Verdict::nothing()
             } else {
@@ -71,8 +71,8 @@ impl Detector for NoTensorCores {
                  scaler.scale(loss).backward(); scaler.step(optimizer); scaler.update()",
             )
         };
-        // What leaves types as they are is the smaller change; Volta has 16 bits only.
-        let edit = if has_tf32 { "precision.tf32" } else { "precision.bf16" };
+        // What leaves types as they are is the smaller change; Volta and Turing have FP16 only.
+        let edit = if has_tf32 { "precision.tf32" } else { "precision.fp16" };
         let all = time_per_step(scene, &arithmetic);
         let own = time_per_step(scene, &nodes);
         Verdict::one(Finding {
@@ -108,29 +108,4 @@ impl Detector for NoTensorCores {
             ..Finding::default()
         })
     }
-}
-
-fn is_amd(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.contains("amd") || name.contains("instinct") || name.starts_with("mi") || name.contains("gfx")
-}
-
-/// Compute capability: of the header, else of the marketing name.
-fn capability(device: &gapless_trace::DeviceInfo) -> Option<(u32, u32)> {
-    if let Some(told) = device.compute_capability {
-        return Some(told);
-    }
-    let known = [
-        ("V100", (7, 0)),
-        ("T4", (7, 5)),
-        ("A100", (8, 0)),
-        ("A10", (8, 6)),
-        ("L40", (8, 9)),
-        ("L4", (8, 9)),
-        ("H100", (9, 0)),
-        ("H200", (9, 0)),
-        ("H800", (9, 0)),
-        ("B200", (10, 0)),
-    ];
-    known.into_iter().find(|(word, _)| device.name.contains(word)).map(|(_, capability)| capability)
 }

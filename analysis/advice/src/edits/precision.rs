@@ -5,11 +5,12 @@ use gapless_analysis::replay::Draft;
 
 use super::gpu::FLOOR_NS;
 use super::{Basis, Effect, Guard, Outlook, Refusal, Transformation};
+use crate::device::least_capability;
 use crate::spec::{Edit, SpecError};
 use crate::study::Study;
 use gapless_analysis::KernelClass;
 
-/// `precision.tf32`, `precision.bf16`, `precision.fp8`.
+/// `precision.tf32`, `precision.bf16`, `precision.fp16`, `precision.fp8`.
 #[derive(Debug)]
 pub(super) struct Precision;
 
@@ -29,7 +30,7 @@ impl Transformation for Precision {
     }
 
     fn parts(&self) -> &'static [&'static str] {
-        &["tf32", "bf16", "fp8"]
+        &["tf32", "bf16", "fp16", "fp8"]
     }
 
     fn basis(&self) -> Basis {
@@ -41,7 +42,7 @@ impl Transformation for Precision {
             return Err(SpecError::BadValue {
                 parameter: "precision".to_owned(),
                 value: edit.value().unwrap_or_default().to_owned(),
-                expected: "write precision.tf32, precision.bf16 or precision.fp8".to_owned(),
+                expected: "write precision.tf32, precision.bf16, precision.fp16 or precision.fp8".to_owned(),
             });
         }
         Ok(())
@@ -54,7 +55,20 @@ impl Transformation for Precision {
         draft: &mut Draft<'_>,
         outlook: Outlook,
     ) -> Result<Effect, Refusal> {
-        // From 32 bits. Peak ratios are 8 (TF32) and 16 (BF16) on A100 and H100; what is reached is less, since the traffic
+        // Tensor Cores take BF16 and TF32 from 8.0 on and FP8 from 8.9 on (NVIDIA, CUDA C++ Programming Guide, "Compute
+        // Capabilities"); before, such types are emulated or not there.
+        let (needs, instead) = match edit.part() {
+            Some("fp16") => ((7, 0), ""),
+            Some("fp8") => ((8, 9), ""),
+            _ => ((8, 0), "; precision.fp16 is what it can use"),
+        };
+        if let Some(has) = least_capability(study).filter(|&has| has < needs) {
+            return Err(Refusal::new(format!(
+                "the device (compute capability {}.{}) has no Tensor Cores for these types{instead}",
+                has.0, has.1
+            )));
+        }
+        // From 32 bits. Peak ratios are 8 (TF32) and 16 (BF16, FP16) on A100 and H100, 8 (FP16) on V100; what is reached is less, since the traffic
         // does not shrink as much (TF32: not at all). FP8 is from 16 bits.
         let gain = match edit.part() {
             Some("tf32") => Gain { arithmetic: (6.0, 3.0, 1.5), memory: (1.0, 1.0, 1.0) },
@@ -104,7 +118,11 @@ impl Transformation for Precision {
             touched,
             guards: vec![Guard {
                 holds: unknown == 0,
-                text: format!("Types of {unknown} matrix products are unknown; they stay as they are."),
+                text: if unknown == 0 {
+                    "The types of all matrix products are known.".to_owned()
+                } else {
+                    format!("Types of {unknown} matrix products are unknown; they stay as they are.")
+                },
             }],
             assumptions: vec![
                 "The model converges with these bits.".to_owned(),

@@ -47,6 +47,11 @@ fn no_tensor_cores() {
     assert!(found(&fp32(1, 20 * US, "ampere_sgemm_128x64_tn"), "no-tensor-cores").is_empty());
     let nowhere = Program { device: String::new(), ..before };
     assert!(abstains(&nowhere, "no-tensor-cores"));
+    // Volta has Tensor Cores for FP16 only.
+    let volta = Program { device: "Tesla V100-SXM2-16GB".to_owned(), ..fp32(10, 600 * US, "volta_sgemm_128x64_tn") };
+    let on_volta = found(&volta, "no-tensor-cores");
+    assert_eq!(on_volta.len(), 1);
+    assert_eq!(on_volta[0].finding.edits, ["precision.fp16"]);
 }
 
 /// Products of 4096×1024 with 1024×4096 in 200 µs, and one with `columns` columns in `dur`.

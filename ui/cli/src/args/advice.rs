@@ -96,7 +96,7 @@ pub struct CodesignArgs {
     /// TOML table of hardware whose values go before the built-in ones
     #[arg(long, value_name = "FILE", help_heading = "Reading")]
     pub hardware: Option<PathBuf>,
-    /// Write a plot of step time against each axis to this SVG file
+    /// Write a plot of step time against each axis to this file: .svg or .png
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     pub plot: Option<PathBuf>,
     /// Print one JSON object (docs/json-schema.md) instead of text
