@@ -266,7 +266,7 @@ pub struct OpenArgs {
     /// Panel to show below the timeline
     #[arg(long, value_enum, value_name = "NAME", requires = "screenshot", help_heading = PICTURE)]
     pub panel: Option<Panel>,
-    /// Advice to simulate, by its id (`late-ranks`, `host`, `data-loading`, …); can be given several times
+    /// Advice to simulate, by its id (`late-ranks`, `host`, …), or a speed (`link=2x`, `gpu=2x`, `host=2x`); repeatable
     #[arg(long, value_name = "ID", requires = "screenshot", help_heading = PICTURE)]
     pub simulate: Vec<String>,
     #[command(flatten)]

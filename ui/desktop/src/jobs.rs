@@ -20,7 +20,7 @@ use crate::follow::Stamp;
 use crate::record::{MachineCheck, Recording};
 use crate::same_name::SameName;
 use crate::search::{SearchResult, search};
-use crate::simulate::Simulation;
+use crate::simulate::{Asked, Simulation};
 
 /// Tells apart the traces that were opened one after another: late results of a closed one are dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,13 +179,13 @@ enum Mode {
 
 /// Work that waits for cards of advice to replay; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Advisor(Sender<Vec<String>>);
+pub struct Advisor(Sender<Asked>);
 
 impl Advisor {
-    /// Asks for the replay of a set of cards, by id. What was asked before and not begun is forgotten.
-    pub fn ask(&self, ids: Vec<String>) {
+    /// Asks for a replay. What was asked before and not begun is forgotten.
+    pub fn ask(&self, asked: Asked) {
         // Where the work has ended, it has said why.
-        self.0.send(ids).ok();
+        self.0.send(asked).ok();
     }
 }
 
@@ -291,7 +291,7 @@ impl Jobs {
     /// Runs the engine, then works out advice. What it returns takes sets of cards to replay: the work keeps its graph for
     /// that until it is dropped. `None` where work is done at once.
     pub fn run_engine(&self, generation: Generation, trace: Arc<Trace>) -> Option<Advisor> {
-        let (asks, asked) = channel::<Vec<String>>();
+        let (asks, asked) = channel::<Asked>();
         let is_inline = matches!(self.mode, Mode::Inline);
         self.spawn(move |sender| {
             let study = Study::new(&trace);
@@ -302,22 +302,22 @@ impl Jobs {
             if is_inline {
                 return;
             }
-            while let Ok(mut ids) = asked.recv() {
-                // Only the last of what was ticked meanwhile is still of use.
-                ids = asked.try_iter().last().unwrap_or(ids);
-                let simulation = Arc::new(Simulation::new(&study, &engine, &cards, ids));
+            while let Ok(mut next) = asked.recv() {
+                // Only the last of what was asked meanwhile is still of use.
+                next = asked.try_iter().last().unwrap_or(next);
+                let simulation = Arc::new(Simulation::new(&study, &engine, &cards, next));
                 sender.send(Done::Simulated(generation, simulation)).ok();
             }
         });
         (!is_inline).then_some(Advisor(asks))
     }
 
-    /// Replays cards of advice together, at once.
-    pub fn simulate(&self, generation: Generation, trace: Arc<Trace>, ids: Vec<String>) {
+    /// Replays what is asked for, at once.
+    pub fn simulate(&self, generation: Generation, trace: Arc<Trace>, asked: Asked) {
         self.spawn(move |sender| {
             let study = Study::new(&trace);
             let engine = Engine::new(&study);
-            let simulation = Arc::new(Simulation::new(&study, &engine, &cards(&study, &engine), ids));
+            let simulation = Arc::new(Simulation::new(&study, &engine, &cards(&study, &engine), asked));
             sender.send(Done::Simulated(generation, simulation)).ok();
         });
     }

@@ -28,6 +28,7 @@ mod same_name;
 mod screenshot;
 mod search;
 mod simulate;
+mod speeds;
 mod state;
 mod system;
 mod table;

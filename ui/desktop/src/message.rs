@@ -9,6 +9,7 @@ use crate::BottomTab;
 use crate::align::Alignment;
 use crate::command::Command;
 use crate::part::Part;
+use crate::speeds::MachinePart;
 use crate::state::Window;
 use crate::table::TableId;
 
@@ -43,6 +44,10 @@ pub enum Message {
     ShowName(Option<RankId>, String),
     /// Simulate a card of advice, or stop.
     TickAdvice(String),
+    /// Simulate a machine with a part so many times as fast as recorded.
+    SetSpeed(MachinePart, f64),
+    /// Simulate the machine of the recording again.
+    ResetSpeeds,
     /// Light up what a card of advice is about, and go there.
     ShowEvidence(String),
     /// Open or close the details of a card of advice.

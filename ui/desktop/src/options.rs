@@ -55,7 +55,7 @@ pub struct ScreenshotOptions {
     pub tab: Option<BottomTab>,
     /// Whether the checks of the model are open.
     pub shows_trust: bool,
-    /// Cards of advice to simulate, by id.
+    /// Cards of advice to simulate, by id, and speeds of the machine: `link=2x`, `gpu=2x`, `host=2x`.
     pub simulate: Vec<String>,
 }
 

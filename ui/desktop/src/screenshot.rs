@@ -9,6 +9,7 @@ use gapless_trace::{EventId, Span, Trace};
 use crate::app::App;
 use crate::jobs::Jobs;
 use crate::raster::{Picture, SoftwarePainter};
+use crate::speeds::MachinePart;
 use crate::state::{Loaded, Window};
 use crate::update::Model;
 use crate::{BottomTab, RelativeRange, ScreenshotOptions};
@@ -84,6 +85,13 @@ fn arrange(model: &mut Model, options: &ScreenshotOptions) -> anyhow::Result<()>
         timeline.zoom_to(absolute(&trace, range)?);
     }
     for id in &options.simulate {
+        let mut speeds = model.state.asked.speeds;
+        if speeds.take(id) {
+            for part in MachinePart::ALL {
+                model.update(Message::SetSpeed(part, speeds.factor(part)));
+            }
+            continue;
+        }
         let known = model.state.loaded.as_ref().and_then(|loaded| loaded.advice.as_ref());
         let known: Vec<&str> = known.iter().flat_map(|cards| cards.iter()).map(|card| card.id.as_str()).collect();
         if !known.contains(&id.as_str()) {

@@ -10,12 +10,30 @@ use gapless_trace::{Duration, RankId, Span, Timestamp};
 
 use crate::advice::{AdviceCard, Change, MID_SHARE};
 use crate::engine::Engine;
+use crate::speeds::Speeds;
+
+/// What is to be replayed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The cards that are ticked, by id.
+    pub ids: Vec<String>,
+    /// How fast the machine is.
+    pub speeds: Speeds,
+}
+
+impl Asked {
+    /// Whether nothing differs from the recording.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.ids.is_empty() && self.speeds.are_recorded()
+    }
+}
 
 /// What a replay gives.
 #[derive(Debug)]
 pub struct Simulation {
-    /// The cards that were ticked.
-    pub ids: Vec<String>,
+    /// What was asked for.
+    pub asked: Asked,
     /// The replay, or why there is none: changes may contradict one another.
     pub outcome: Result<Replayed, String>,
 }
@@ -40,13 +58,16 @@ impl Replayed {
 }
 
 impl Simulation {
-    /// Replays those of `cards` that `ids` name, each as its middle figure has it. O(nodes + edges).
+    /// Replays those of `cards` that are asked for, each as its middle figure has it, on a machine of the speeds asked
+    /// for. O(nodes + edges).
     #[must_use]
-    pub fn new(study: &Study<'_>, engine: &Engine, cards: &[AdviceCard], ids: Vec<String>) -> Self {
-        let chosen = cards.iter().filter(|card| ids.contains(&card.id));
-        let changes: Vec<&Change> = chosen.flat_map(|card| &card.changes).collect();
+    pub fn new(study: &Study<'_>, engine: &Engine, cards: &[AdviceCard], asked: Asked) -> Self {
+        let chosen = cards.iter().filter(|card| asked.ids.contains(&card.id));
+        // The machine comes last: what a card makes anew runs on it too.
+        let speeds: Vec<Change> = asked.speeds.edits().into_iter().map(Change::Edit).collect();
+        let changes: Vec<&Change> = chosen.flat_map(|card| &card.changes).chain(&speeds).collect();
         let outcome = replayed(study, engine, &changes);
-        Self { ids, outcome }
+        Self { asked, outcome }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::part::{Part, exposed_waits};
 use crate::record::{CheckState, RecordCommand, Recording};
 use crate::same_name::SameName;
 use crate::search::SearchResult;
-use crate::simulate::Simulation;
+use crate::simulate::{Asked, Simulation};
 use crate::table::{Sort, TableId};
 use crate::{BottomTab, ThemeChoice};
 
@@ -48,8 +48,8 @@ pub struct State {
     pub shows_bottom: bool,
     /// Whether the help is open.
     pub shows_help: bool,
-    /// The cards of advice that are simulated, by id.
-    pub ticked: Vec<String>,
+    /// The cards of advice that are simulated, and the machine that they are simulated on.
+    pub asked: Asked,
     /// The card of advice whose details are open.
     pub opened_advice: Option<String>,
     /// Whether the panel with the checks of the model is open.
@@ -277,7 +277,7 @@ pub struct Loaded {
     pub advice: Option<Arc<Vec<AdviceCard>>>,
     /// The work that replays advice.
     pub advisor: Option<Advisor>,
-    /// What the ticked advice gives, once it was replayed.
+    /// What was asked for gives, once it was replayed.
     pub simulation: Option<Arc<Simulation>>,
     /// By what ranks are brought side by side on the timeline.
     pub alignment: Alignment,

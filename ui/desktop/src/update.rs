@@ -16,6 +16,8 @@ use crate::highlight::open_only;
 use crate::jobs::{Done, Generation, Jobs, Report};
 use crate::message::Message;
 use crate::record::{CheckState, Recording, Surroundings};
+use crate::simulate::Asked;
+use crate::speeds::Speeds;
 use crate::state::{Failure, Loaded, Loading, Palette, PathField, Search, Selection, State, Window, name_of};
 use crate::table::{Sort, TableId, order};
 use crate::tables::order_of;
@@ -67,7 +69,7 @@ impl Model {
             shows_bottom: true,
             shows_help: false,
             shows_trust: false,
-            ticked: Vec::new(),
+            asked: Asked::default(),
             opened_advice: None,
             follows_end: false,
             recording: None,
@@ -148,7 +150,7 @@ impl Model {
             Done::Advised(generation, trace, cards) if Some(generation) == shown => self.take_advice(&trace, cards),
             Done::Simulated(generation, simulation) if Some(generation) == shown => {
                 if let Some(loaded) = &mut self.state.loaded
-                    && simulation.ids == self.state.ticked
+                    && simulation.asked == self.state.asked
                 {
                     loaded.simulation = Some(simulation);
                 }
@@ -253,26 +255,43 @@ impl Model {
     }
 
     fn tick_advice(&mut self, id: String) {
-        match self.state.ticked.iter().position(|ticked| *ticked == id) {
-            Some(place) => drop(self.state.ticked.remove(place)),
-            None => self.state.ticked.push(id),
+        let ids = &mut self.state.asked.ids;
+        match ids.iter().position(|ticked| *ticked == id) {
+            Some(place) => drop(ids.remove(place)),
+            None => ids.push(id),
         }
         self.simulate();
     }
 
-    /// Replays the ticked advice; the track of what was ticked before goes at once.
+    fn set_speeds(&mut self, speeds: Speeds) {
+        if speeds == self.state.asked.speeds {
+            return;
+        }
+        self.state.asked.speeds = speeds;
+        // While a slider moves, what it gave a moment ago stands until the next replay is there.
+        let shown = self.state.loaded.as_mut().and_then(|loaded| loaded.simulation.take());
+        self.simulate();
+        if let Some(loaded) = &mut self.state.loaded
+            && !self.state.asked.is_nothing()
+            && loaded.simulation.is_none()
+        {
+            loaded.simulation = shown;
+        }
+    }
+
+    /// Replays what is asked for; the track of what was asked for before goes at once.
     fn simulate(&mut self) {
         let Some(loaded) = &mut self.state.loaded else { return };
         loaded.simulation = None;
         let Some(cards) = &loaded.advice else { return };
         // Advice of another trace may be no advice for this one.
-        self.state.ticked.retain(|id| cards.iter().any(|card| card.id == *id));
-        if self.state.ticked.is_empty() {
+        self.state.asked.ids.retain(|id| cards.iter().any(|card| card.id == *id));
+        if self.state.asked.is_nothing() {
             return;
         }
         match &loaded.advisor {
-            Some(advisor) => advisor.ask(self.state.ticked.clone()),
-            None => self.jobs.simulate(loaded.generation, Arc::clone(&loaded.trace), self.state.ticked.clone()),
+            Some(advisor) => advisor.ask(self.state.asked.clone()),
+            None => self.jobs.simulate(loaded.generation, Arc::clone(&loaded.trace), self.state.asked.clone()),
         }
     }
 
@@ -287,6 +306,8 @@ impl Model {
         self.state.generation.0 += 1;
         self.state.failure = None;
         self.state.path_field = None;
+        // Another trace is of another machine.
+        self.state.asked.speeds = Speeds::default();
         let what = name_of(&paths);
         let progress =
             self.jobs.open(self.state.generation, paths, self.state.open_options.clone(), self.state.recording.clone());
@@ -340,6 +361,12 @@ impl Model {
             Message::ShowHiddenCommunication => self.show_hidden_communication(),
             Message::ShowName(rank, name) => self.show_name(rank, &name),
             Message::TickAdvice(id) => self.tick_advice(id),
+            Message::SetSpeed(part, factor) => {
+                let mut speeds = self.state.asked.speeds;
+                speeds.set(part, factor);
+                self.set_speeds(speeds);
+            }
+            Message::ResetSpeeds => self.set_speeds(Speeds::default()),
             Message::ShowEvidence(id) => self.show_evidence(&id),
             Message::OpenAdvice(id) => {
                 let is_open = self.state.opened_advice.as_ref() == Some(&id);

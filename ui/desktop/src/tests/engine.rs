@@ -173,7 +173,7 @@ fn ticking_advice_draws_what_it_would_bring() {
 
     let other = cards[1].clone();
     user.click(&format!("Simulate: {}", other.title));
-    assert_eq!(user.loaded().simulation.as_ref().unwrap().ids.len(), 2);
+    assert_eq!(user.loaded().simulation.as_ref().unwrap().asked.ids.len(), 2);
     assert!(replayed(&user).1 <= alone, "one replay of both");
     user.click(&format!("Stop simulating: {}", card.title));
     user.click(&format!("Stop simulating: {}", other.title));
@@ -188,7 +188,7 @@ fn ticking_advice_draws_what_it_would_bring() {
 #[test]
 fn an_edit_of_the_what_if_engine_replays_to_its_own_figure() {
     use crate::advice::{Change, GainBand};
-    use crate::simulate::Simulation;
+    use crate::simulate::{Asked, Simulation};
     use gapless_advice::{Edit, what_if};
     let trace = fixture::trace();
     let study = Study::new(&trace);
@@ -209,13 +209,42 @@ fn an_edit_of_the_what_if_engine_replays_to_its_own_figure() {
             example: None,
             assumptions: Vec::new(),
         };
-        let simulation = Simulation::new(&study, &engine, &[card], vec![text.to_owned()]);
+        let asked = Asked { ids: vec![text.to_owned()], ..Asked::default() };
+        let simulation = Simulation::new(&study, &engine, &[card], asked);
         let replayed = simulation.outcome.unwrap();
         let lengths = (expected.base.mean_step_ns.round() as i64, expected.expected.mean_step_ns.round() as i64);
         assert_eq!((replayed.model.0, replayed.simulated.0), lengths, "{text}");
         // Kernels are not on the path of the fixture, whose host is late.
         assert_eq!(expected.gain_ns.mid > 0.0, !text.contains("kernel"), "{text}");
     }
+}
+
+#[test]
+fn sliders_replay_another_machine() {
+    use crate::message::Message;
+    use crate::speeds::MachinePart;
+    use gapless_advice::{Edit, what_if};
+    let mut user = User::with_trace();
+    assert!(!user.sees("As recorded"), "nothing to take back yet");
+    user.press_on("Host speed", Key::ArrowRight, 40);
+    let factor = user.model().state.asked.speeds.factor(MachinePart::Host);
+    assert!(factor > 1.05, "{factor}");
+    // The figure that the command line prints for the same edits.
+    let trace = fixture::trace();
+    let study = Study::new(&trace);
+    let prints = |edits: &[String]| {
+        let edits: Vec<Edit> = edits.iter().map(|edit| Edit::parse(edit).unwrap()).collect();
+        what_if(&study, &edits).unwrap().expected.mean_step_ns.round() as i64
+    };
+    let shown = |user: &User| user.loaded().simulation.as_ref().unwrap().outcome.as_ref().unwrap().simulated.0;
+    let alone = shown(&user);
+    assert_eq!(alone, prints(&[format!("host={factor:.2}x")]));
+    assert!(user.sees_part("Replayed: ") && user.sees("Simulated: Rank 0, simulated"));
+    user.update(Message::SetSpeed(MachinePart::Gpu, 0.5));
+    assert_eq!(shown(&user), prints(&["gpu=0.50x".to_owned(), format!("host={factor:.2}x")]));
+    assert!(shown(&user) > alone, "the device is the slower one now");
+    user.click("As recorded");
+    assert!(user.loaded().simulation.is_none() && !user.sees_part("Replayed: "));
 }
 
 #[test]

@@ -87,6 +87,15 @@ impl User {
         self.settle();
     }
 
+    /// Gives what has this name the keyboard, and presses a key so many times.
+    pub fn press_on(&mut self, label: &str, key: egui::Key, times: usize) {
+        self.harness.get_by_label(label).focus();
+        self.settle();
+        for _ in 0..times {
+            self.press(egui::Modifiers::NONE, key);
+        }
+    }
+
     pub fn press(&mut self, modifiers: egui::Modifiers, key: egui::Key) {
         self.harness.key_press_modifiers(modifiers, key);
         self.settle();

@@ -14,6 +14,7 @@ use crate::message::Message;
 use crate::simulate::signed;
 use crate::state::{Loaded, State};
 use crate::table::paint_text;
+use crate::view::machine::machine_ui;
 use crate::view::widgets::{fact, title};
 
 /// Draws the panel.
@@ -55,7 +56,7 @@ pub fn advice_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
     });
 }
 
-/// What the ticked cards give together.
+/// What the ticked cards and the sliders give together.
 fn replayed_ui(ui: &mut Ui, state: &State, loaded: &Loaded) {
     let theme = &state.theme;
     let (text, color) = match loaded.simulation.as_ref().map(|simulation| &simulation.outcome) {
@@ -65,7 +66,7 @@ fn replayed_ui(ui: &mut Ui, state: &State, loaded: &Loaded) {
             (format!("Replayed: {simulated} instead of {model} ({difference})"), theme.ui.accent)
         }
         Some(Err(reason)) => (format!("These cannot be replayed together. {reason}"), theme.ui.warning),
-        None if state.ticked.is_empty() => return,
+        None if state.asked.is_nothing() => return,
         None => {
             ui.horizontal(|ui| {
                 ui.add(egui::Spinner::new().size(12.0));
@@ -86,6 +87,9 @@ fn cards_ui(
     messages: &mut Vec<Message>,
 ) {
     let theme = &state.theme;
+    if engine.trust.refusal().is_none() && !cards.is_empty() {
+        machine_ui(ui, state, messages);
+    }
     replayed_ui(ui, state, loaded);
     if let Some(reason) = engine.trust.refusal() {
         let text = format!("No predictions, since the model is too far from this recording. {reason}");
@@ -115,7 +119,7 @@ fn cards_ui(
 
 fn card_ui(ui: &mut Ui, state: &State, card: &AdviceCard, most: i64, messages: &mut Vec<Message>) {
     let theme = &state.theme;
-    let is_ticked = state.ticked.contains(&card.id);
+    let is_ticked = state.asked.ids.contains(&card.id);
     let line = if is_ticked { theme.ui.accent } else { theme.ui.hairline };
     let frame = Frame::new()
         .fill(theme.ui.raised)

@@ -5,6 +5,7 @@ mod bottom;
 mod breakdown;
 mod collectives;
 mod largest;
+mod machine;
 mod overlay;
 mod path;
 mod selection;
