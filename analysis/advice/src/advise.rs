@@ -88,7 +88,7 @@ pub fn advise_with(scene: &Scene<'_, '_>, rules: &Rules) -> Advice {
     found.extend(rules.rules().iter().filter_map(|rule| rule.find(scene)));
     let step = study.base().mean_step_ns;
     // Twice the deviation of the steps, but of their mean: more steps make a mean surer.
-    let noise_ns = (2.0 * scene.noise_ns() / (study.step_count() as f64).sqrt()).max(INFO_SHARE * step);
+    let noise_ns = (2.0 * study.noise_ns() / (study.step_count() as f64).sqrt()).max(INFO_SHARE * step);
     let mut findings: Vec<Advised> = found
         .into_par_iter()
         .map(|finding| {

@@ -36,6 +36,7 @@ pub use edits::{
 };
 pub use facts::Facts;
 pub use figures::{Figures, figures, of_times};
+pub use gapless_roofline::Band;
 pub use idle::{Gap, GapCause, Idle, Wait};
 pub use patterns::Pattern;
 pub use plan::{Plan, PlanStep, effort, plan};
@@ -46,6 +47,6 @@ pub use shapes::{Product, Shapes};
 pub use spec::{Edit, SpecError};
 pub use study::Study;
 pub use whatif::{
-    Applied, Band, Interaction, Interactions, UNVALIDATED_GAIN_ERROR, WhatIf, WhatIfError, draft, interactions,
-    what_if, what_if_unchecked,
+    Applied, Interaction, Interactions, UNVALIDATED_GAIN_ERROR, WhatIf, WhatIfError, draft, interactions, what_if,
+    what_if_unchecked,
 };

@@ -116,18 +116,4 @@ impl<'s, 't> Scene<'s, 't> {
         }
         found
     }
-
-    /// Median absolute deviation of step lengths as recorded, in ns; 0 with fewer than three steps.
-    #[must_use]
-    pub fn noise_ns(&self) -> f64 {
-        let mut lengths: Vec<i64> = self.study.trust().steps.iter().map(|step| step.measured_ns).collect();
-        if lengths.len() < 3 {
-            return 0.0;
-        }
-        lengths.sort_unstable();
-        let middle = lengths.get(lengths.len() / 2).copied().unwrap_or_default();
-        let mut away: Vec<i64> = lengths.iter().map(|length| length.abs_diff(middle) as i64).collect();
-        away.sort_unstable();
-        away.get(away.len() / 2).copied().unwrap_or_default() as f64
-    }
 }

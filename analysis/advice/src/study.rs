@@ -113,27 +113,34 @@ impl<'t> Study<'t> {
         &self.base
     }
 
+    fn step_lengths_ns(&self) -> Vec<i64> {
+        self.trust.steps.iter().map(|step| step.measured_ns).collect()
+    }
+
+    /// How far a step is from another one, most often: the median absolute deviation of the recorded lengths, in ns. What a
+    /// single step must exceed; the mean of many is surer, see [`Study::scatter_ns`]. 0 with fewer than three steps.
+    #[must_use]
+    pub fn noise_ns(&self) -> f64 {
+        let lengths = self.step_lengths_ns();
+        if lengths.len() < 3 { 0.0 } else { median_deviation(&lengths) }
+    }
+
     /// How far the mean steps of two recordings of one program may be apart by chance, in ns: t · s · √(2 ÷ n), with s the
     /// deviation of the recorded steps and t the two-sided 95 % quantile of Student's distribution. 0 with fewer than
     /// three steps, of which nothing can be told.
     #[must_use]
     pub fn scatter_ns(&self) -> f64 {
-        let steps: Vec<f64> = self.trust.steps.iter().map(|step| step.measured_ns as f64).collect();
-        let n = steps.len();
+        let lengths = self.step_lengths_ns();
+        let n = lengths.len();
         if n < 3 {
             return 0.0;
         }
-        let mut sorted = steps.clone();
-        sorted.sort_by(f64::total_cmp);
-        let mean = steps.iter().sum::<f64>() / n as f64;
         let deviation = if n >= 8 {
             // A profiler that begins or ends within a step must not make all steps look uncertain.
-            let middle = sorted.get(n / 2).copied().unwrap_or(mean);
-            let mut away: Vec<f64> = steps.iter().map(|step| (step - middle).abs()).collect();
-            away.sort_by(f64::total_cmp);
-            1.4826 * away.get(n / 2).copied().unwrap_or_default()
+            1.4826 * median_deviation(&lengths)
         } else {
-            (steps.iter().map(|step| (step - mean).powi(2)).sum::<f64>() / (n - 1) as f64).sqrt()
+            let mean = lengths.iter().sum::<i64>() as f64 / n as f64;
+            (lengths.iter().map(|&length| (length as f64 - mean).powi(2)).sum::<f64>() / (n - 1) as f64).sqrt()
         };
         // Student's t for 2 to 10 degrees of freedom (Abramowitz and Stegun, table 26.10), the normal quantile beyond.
         const T: [f64; 9] = [4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
@@ -237,4 +244,14 @@ impl<'t> Study<'t> {
         let node = self.graph.node(node);
         Span { start: Timestamp(node.start_ns), end: Timestamp(node.end_ns()) }
     }
+}
+
+/// Median absolute deviation from the median; 0 of nothing.
+fn median_deviation(values: &[i64]) -> f64 {
+    let median = |mut values: Vec<i64>| {
+        values.sort_unstable();
+        values.get(values.len() / 2).copied().unwrap_or_default()
+    };
+    let middle = median(values.to_vec());
+    median(values.iter().map(|value| value.abs_diff(middle) as i64).collect()) as f64
 }

@@ -1,6 +1,7 @@
 //! One joint replay of any set of edits, as a range.
 
 use gapless_analysis::replay::Draft;
+use gapless_roofline::Band;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -8,31 +9,6 @@ use crate::edits::{Basis, ClassError, Effect, Guard, Outlook, Refusal};
 use crate::figures::{Figures, figures};
 use crate::spec::Edit;
 use crate::study::Study;
-
-/// Three values, the least first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Band {
-    /// The least that is plausible.
-    pub low: f64,
-    /// What is to be expected.
-    pub mid: f64,
-    /// The most that is plausible.
-    pub high: f64,
-}
-
-impl Band {
-    /// From three values in any order; `mid` stays in the middle of them.
-    #[must_use]
-    pub fn of(best: f64, expected: f64, worst: f64) -> Self {
-        Self { low: best.min(expected).min(worst), mid: expected, high: best.max(expected).max(worst) }
-    }
-
-    /// Whether a value lies within.
-    #[must_use]
-    pub fn contains(&self, value: f64) -> bool {
-        (self.low..=self.high).contains(&value)
-    }
-}
 
 /// What one edit of a set did.
 #[derive(Clone, Debug, PartialEq, Serialize)]

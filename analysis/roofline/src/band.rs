@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// An estimate in ns with the range in which the truth is expected. `low ≤ mid ≤ high`.
+/// An estimate, most often in ns, with the range in which the truth is expected. `low ≤ mid ≤ high`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Band {
     /// Hardly less than this.
@@ -18,6 +18,12 @@ impl Band {
     #[must_use]
     pub const fn exact(value: f64) -> Self {
         Self { low: value, mid: value, high: value }
+    }
+
+    /// From the estimates for the best, the expected and the worst case, which may stand in any order.
+    #[must_use]
+    pub fn of(best: f64, expected: f64, worst: f64) -> Self {
+        Self { low: best.min(expected).min(worst), mid: expected, high: best.max(expected).max(worst) }
     }
 
     /// The sum of two estimates that err alike: bounds add up.

@@ -8,7 +8,8 @@ mod antipatterns;
 mod blocking_call;
 mod common;
 mod contention;
-mod conversions;
+mod dense_embedding;
+mod embedding_exchange;
 mod exposed_reduction;
 mod gc_pause;
 mod gemm_shapes;
@@ -17,6 +18,7 @@ mod input_stall;
 mod late_gather;
 mod late_rank;
 mod launch_bound;
+mod layout_conversions;
 mod low_occupancy;
 mod low_use;
 mod no_tensor_cores;
@@ -24,15 +26,16 @@ mod pageable_copy;
 mod pipeline_bubble;
 mod ranks_common;
 mod read_back;
-mod recommender;
 mod recompute;
 mod repeated_gradients;
+mod shard_imbalance;
 mod share;
 mod short_kernels;
 mod slow_device;
 mod slow_host;
 mod slow_link;
 mod tiny_collectives;
+mod type_casts;
 mod uneven_batches;
 mod uneven_stages;
 mod unfused_attention;
@@ -174,14 +177,14 @@ pub fn detectors() -> &'static [&'static dyn Detector] {
         &gemm_shapes::GemmShapes,
         &low_occupancy::LowOccupancy,
         &unfused_attention::UnfusedAttention,
-        &conversions::LayoutConversions,
-        &conversions::TypeCasts,
+        &layout_conversions::LayoutConversions,
+        &type_casts::TypeCasts,
         &unfused_optimizer::UnfusedOptimizer,
         &zeroed_gradients::ZeroedGradients,
         &recompute::Recompute,
-        &recommender::DenseEmbedding,
-        &recommender::EmbeddingExchange,
-        &recommender::ShardImbalance,
+        &dense_embedding::DenseEmbedding,
+        &embedding_exchange::EmbeddingExchange,
+        &shard_imbalance::ShardImbalance,
         &antipatterns::Antipatterns,
     ]
 }

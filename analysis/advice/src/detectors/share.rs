@@ -2,6 +2,7 @@
 
 use gapless_analysis::graph::NodeId;
 
+use crate::patterns::Pattern;
 use crate::scene::Scene;
 
 /// Time of nodes on the critical paths, for each step on average, in ns.
@@ -47,4 +48,11 @@ pub(super) fn counted(count: usize, word: &str) -> String {
 /// A regular expression that fits this name alone and may stand in an edit, whose arguments end at commas.
 pub(super) fn exactly(name: &str) -> String {
     format!("^{}$", regex::escape(name).replace(',', "\\x2c"))
+}
+
+/// Nodes of a pattern, in order.
+pub(super) fn nodes_of_pattern(scene: &Scene<'_, '_>, pattern: Pattern) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = scene.study().nodes_with(pattern).iter().copied().collect();
+    nodes.sort_unstable();
+    nodes
 }

@@ -1,7 +1,8 @@
 //! A machine that runs programs of threads, streams and ranks, and records what it did.
 //!
 //! Tests change a program and run it again: what comes out is the truth that predictions from the first recording are
-//! held against. Programs also make traces with known faults. All times in ns.
+//! held against. Programs also make traces with known faults. All times in ns. The engine's own oracle has a machine that
+//! also knows what caused what, which critical paths are held against; this one can be changed and asked to run again.
 #![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use std::collections::BTreeMap;

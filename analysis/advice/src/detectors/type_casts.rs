@@ -1,79 +1,13 @@
-//! D26 and D27: conversions between layouts, and between types.
+//! D27: conversions between types.
 
 use std::collections::BTreeMap;
 
-use gapless_analysis::graph::NodeId;
-
-use super::share::{counted, longest_first, path_share, time_per_step};
+use super::share::{longest_first, nodes_of_pattern, path_share, time_per_step};
 use super::{Confidence, Detector, Finding, Threshold, Verdict, threshold};
 use crate::edits::Guard;
 use crate::patterns::Pattern;
 use crate::scene::Scene;
 use crate::text::{ms, percent};
-
-/// Nodes of a pattern, in order.
-fn nodes(scene: &Scene<'_, '_>, pattern: Pattern) -> Vec<NodeId> {
-    let mut nodes: Vec<NodeId> = scene.study().nodes_with(pattern).iter().copied().collect();
-    nodes.sort_unstable();
-    nodes
-}
-
-/// Conversions between NCHW and NHWC.
-#[derive(Debug)]
-pub(super) struct LayoutConversions;
-
-impl Detector for LayoutConversions {
-    fn id(&self) -> &'static str {
-        "layout-conversions"
-    }
-
-    fn title(&self) -> &'static str {
-        "Images are converted between layouts"
-    }
-
-    fn thresholds(&self) -> &'static [Threshold] {
-        &[Threshold {
-            name: "share",
-            default: 0.03,
-            help: "share of the step that conversions take on the critical path",
-        }]
-    }
-
-    fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
-        let nodes = nodes(scene, Pattern::Layout);
-        let of_step = path_share(scene, &nodes);
-        if nodes.is_empty() || of_step < threshold(scene, self, "share") {
-            return Verdict::nothing();
-        }
-        Verdict::one(Finding {
-            title: format!("Conversions between layouts take {} of each step", percent(of_step)),
-            paragraph: format!(
-                "{} in each step only turn images from one layout into another (NCHW and NHWC): convolutions on Tensor Cores \
-                 want the channels last, the tensors have them first or change on the way. That is {} of each step, {} of \
-                 the critical path, for nothing computed.",
-                counted(nodes.len() / scene.study().step_count(), "kernel"),
-                ms(time_per_step(scene, &nodes)),
-                percent(of_step),
-            ),
-            fix: "Keep channels last from end to end: convert model and input once; remove .contiguous() and permutations \
-                  on the way."
-                .to_owned(),
-            code: "model = model.to(memory_format=torch.channels_last)\nx = x.to(memory_format=torch.channels_last)".to_owned(),
-            references: vec![
-                "https://pytorch.org/tutorials/intermediate/memory_format_tutorial.html".to_owned(),
-            ],
-            confidence: Some(Confidence::High),
-            guards: vec![Guard {
-                holds: true,
-                text: "They are conversions by name, or copies of images that only move the channels.".to_owned(),
-            }],
-            edits: vec!["remove(pattern=layout)".to_owned()],
-            evidence: scene.events_of(&longest_first(scene, &nodes)),
-            nodes,
-            ..Finding::default()
-        })
-    }
-}
 
 /// Conversions between floating-point types.
 #[derive(Debug)]
@@ -97,7 +31,7 @@ impl Detector for TypeCasts {
 
     fn detect(&self, scene: &Scene<'_, '_>) -> Verdict {
         let study = scene.study();
-        let nodes = nodes(scene, Pattern::Casts);
+        let nodes = nodes_of_pattern(scene, Pattern::Casts);
         let of_step = path_share(scene, &nodes);
         let per_step = nodes.len() as f64 / study.step_count() as f64 / study.trace().ranks().len().max(1) as f64;
         if of_step < threshold(scene, self, "share") || per_step < threshold(scene, self, "count") {
