@@ -293,6 +293,7 @@ pub enum Panel {
     Path,
     Collectives,
     Stragglers,
+    Roofline,
     Kernels,
     Operators,
     Transfers,

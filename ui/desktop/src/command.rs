@@ -161,6 +161,7 @@ pub const COMMANDS: &[CommandInfo] = &[
         Needs::Trace,
     ),
     row(Command::Tab(BottomTab::Stragglers), "Show who comes late", key(CTRL, Key::Num9), Menu::View, Needs::Trace),
+    row(Command::Tab(BottomTab::Roofline), "Show the roofline", key(CTRL_SHIFT, Key::R), Menu::View, Needs::Trace),
     row(Command::ShowTrust, "Show the checks of the model", key(CTRL, Key::T), Menu::View, Needs::Trace),
     row(Command::Tab(BottomTab::Kernels), "Show the kernels", key(CTRL, Key::Num3), Menu::View, Needs::Trace),
     row(Command::Tab(BottomTab::Operators), "Show the operators", key(CTRL, Key::Num4), Menu::View, Needs::Trace),

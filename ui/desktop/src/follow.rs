@@ -189,6 +189,8 @@ impl Model {
         loaded.engine = None;
         loaded.advice = None;
         loaded.simulation = None;
+        loaded.roofline_of = None;
+        loaded.roofline = None;
         // What is lit up names events of the trace before.
         loaded.highlight = None;
         loaded.table_rank = table_rank;
@@ -202,6 +204,7 @@ impl Model {
             self.jobs.same_name(generation, trace, event);
         }
         self.window_again(window);
+        self.want_roofline();
         self.run_engine();
     }
 }

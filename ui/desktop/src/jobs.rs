@@ -18,6 +18,7 @@ use crate::advice::{AdviceCard, cards};
 use crate::engine::Engine;
 use crate::follow::Stamp;
 use crate::record::{MachineCheck, Recording};
+use crate::roofline::RooflineView;
 use crate::same_name::SameName;
 use crate::search::{SearchResult, search};
 use crate::simulate::{Asked, Simulation};
@@ -83,6 +84,8 @@ pub enum Done {
     Advised(Generation, Arc<Trace>, Arc<Vec<AdviceCard>>),
     /// Ticked advice was replayed.
     Simulated(Generation, Arc<Simulation>),
+    /// The roofline of a rank is worked out.
+    Roofline(Generation, Arc<Trace>, Arc<RooflineView>),
     /// A search ended.
     Found(Generation, SearchResult),
     /// The statistics of the selected event's name are there.
@@ -319,6 +322,14 @@ impl Jobs {
             let engine = Engine::new(&study);
             let simulation = Arc::new(Simulation::new(&study, &engine, &cards(&study, &engine), asked));
             sender.send(Done::Simulated(generation, simulation)).ok();
+        });
+    }
+
+    /// Works out the roofline of a rank.
+    pub fn roofline(&self, generation: Generation, trace: Arc<Trace>, rank: RankId) {
+        self.spawn(move |sender| {
+            let view = Arc::new(RooflineView::new(&trace, rank));
+            sender.send(Done::Roofline(generation, trace, view)).ok();
         });
     }
 

@@ -24,6 +24,7 @@ mod options;
 mod part;
 mod raster;
 mod record;
+mod roofline;
 mod same_name;
 mod screenshot;
 mod search;

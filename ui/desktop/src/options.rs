@@ -169,6 +169,8 @@ choice! {
         Collectives = "collectives",
         /// Ranks that come late.
         Stragglers = "stragglers",
+        /// Operators against the limits of their device.
+        Roofline = "roofline",
         /// Kernels by name.
         Kernels = "kernels",
         /// Operators by name.
@@ -193,6 +195,7 @@ impl BottomTab {
             Self::Path => "Critical path",
             Self::Collectives => "Collectives",
             Self::Stragglers => "Stragglers",
+            Self::Roofline => "Roofline",
             Self::Warnings => "Warnings",
         }
     }

@@ -18,6 +18,7 @@ use crate::follow::Followed;
 use crate::jobs::{Advisor, Generation, OpenProgress, Report};
 use crate::part::{Part, exposed_waits};
 use crate::record::{CheckState, RecordCommand, Recording};
+use crate::roofline::RooflineView;
 use crate::same_name::SameName;
 use crate::search::SearchResult;
 use crate::simulate::{Asked, Simulation};
@@ -279,6 +280,10 @@ pub struct Loaded {
     pub advisor: Option<Advisor>,
     /// What was asked for gives, once it was replayed.
     pub simulation: Option<Arc<Simulation>>,
+    /// The rank whose roofline was asked for last.
+    pub roofline_of: Option<RankId>,
+    /// Its roofline, once that is worked out.
+    pub roofline: Option<Arc<RooflineView>>,
     /// By what ranks are brought side by side on the timeline.
     pub alignment: Alignment,
     /// By how much that shifts them.

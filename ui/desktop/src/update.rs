@@ -127,6 +127,8 @@ impl Model {
                     advice: None,
                     advisor: None,
                     simulation: None,
+                    roofline_of: None,
+                    roofline: None,
                     alignment: Alignment::default(),
                     shifts: Shifts::default(),
                     path: PathView::default(),
@@ -155,6 +157,7 @@ impl Model {
                     loaded.simulation = Some(simulation);
                 }
             }
+            Done::Roofline(generation, trace, view) if Some(generation) == shown => self.take_roofline(&trace, view),
             Done::Found(generation, result) if Some(generation) == shown => {
                 if let Some(loaded) = &mut self.state.loaded
                     && loaded.search.query.trim() == result.query
@@ -200,6 +203,7 @@ impl Model {
             | Done::Engine(..)
             | Done::Advised(..)
             | Done::Simulated(..)
+            | Done::Roofline(..)
             | Done::Found(..)
             | Done::SameName(..) => {}
         }
@@ -218,6 +222,7 @@ impl Model {
         }
         self.choose_window(window, !self.keeps_view);
         self.sort_all();
+        self.want_roofline();
         self.run_engine();
     }
 
@@ -411,6 +416,7 @@ impl Model {
                     loaded.table_rank = rank;
                 }
                 self.sort_all();
+                self.want_roofline();
             }
             Message::Copy(text) => {
                 self.state.copied = Some(text.clone());
@@ -545,6 +551,7 @@ impl Model {
     fn show_tab(&mut self, tab: BottomTab) {
         self.state.tab = tab;
         self.state.shows_bottom = true;
+        self.want_roofline();
     }
 
     fn choose_window(&mut self, window: Window, goes_there: bool) {

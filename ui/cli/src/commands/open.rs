@@ -112,6 +112,7 @@ mod desktop {
             Panel::Path => BottomTab::Path,
             Panel::Collectives => BottomTab::Collectives,
             Panel::Stragglers => BottomTab::Stragglers,
+            Panel::Roofline => BottomTab::Roofline,
             Panel::Trust => return None,
             Panel::Selection => BottomTab::Selection,
             Panel::Breakdown => BottomTab::Breakdown,

@@ -7,4 +7,5 @@ mod fixture;
 mod follow;
 mod parts;
 mod pictures;
+mod roofline;
 mod user;

@@ -80,6 +80,12 @@ impl User {
         self.settle();
     }
 
+    /// Clicks what has this in its label.
+    pub fn click_part(&mut self, label: &str) {
+        self.harness.get_by_label_contains(label).click();
+        self.settle();
+    }
+
     pub fn type_into(&mut self, label: &str, text: &str) {
         self.harness.get_by_label(label).focus();
         self.settle();

@@ -12,7 +12,7 @@ use crate::state::{Loaded, State};
 use crate::table::{Sort, TableId, TableView, paint_text};
 use crate::tables::{COLLECTIVES, COPIES, KERNELS, OPERATORS};
 use crate::view::widgets::{dropdown_button, hairline};
-use crate::view::{breakdown, collectives, path, selection, stragglers};
+use crate::view::{breakdown, collectives, path, roofline, selection, stragglers};
 
 const TAB_HEIGHT: f32 = 32.0;
 
@@ -30,7 +30,7 @@ pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.add_space(14.0);
             match state.tab {
-                BottomTab::Kernels | BottomTab::Operators | BottomTab::Transfers => {
+                BottomTab::Kernels | BottomTab::Operators | BottomTab::Transfers | BottomTab::Roofline => {
                     rank_chooser_ui(ui, state, loaded, messages);
                 }
                 BottomTab::Breakdown | BottomTab::Path => {
@@ -59,6 +59,10 @@ pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
         },
         BottomTab::Stragglers => match &loaded.engine {
             Some(engine) => stragglers::stragglers_ui(ui, state, loaded, engine, messages),
+            None => waiting_ui(ui, state),
+        },
+        BottomTab::Roofline => match &loaded.roofline {
+            Some(view) => roofline::roofline_ui(ui, state, loaded, view, messages),
             None => waiting_ui(ui, state),
         },
         BottomTab::Kernels => tables_ui(ui, state, loaded, &[TableId::Kernels], messages),

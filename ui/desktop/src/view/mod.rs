@@ -8,6 +8,7 @@ mod largest;
 mod machine;
 mod overlay;
 mod path;
+mod roofline;
 mod selection;
 mod start;
 mod stragglers;
