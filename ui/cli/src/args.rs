@@ -269,6 +269,12 @@ pub struct OpenArgs {
     /// Advice to simulate, by its id (`late-ranks`, `host`, …), or a speed (`link=2x`, `gpu=2x`, `host=2x`); repeatable
     #[arg(long, value_name = "ID", requires = "screenshot", help_heading = PICTURE)]
     pub simulate: Vec<String>,
+    /// Compare with an earlier recording of the job: both timelines, and what made steps longer or shorter
+    #[arg(long, value_name = "BASE", requires = "paths")]
+    pub compare: Option<String>,
+    /// Cause whose details are shown, by its label or a part of it
+    #[arg(long, value_name = "CAUSE", requires_all = ["screenshot", "compare"], help_heading = PICTURE)]
+    pub change: Option<String>,
     #[command(flatten)]
     pub read: ReadArgs,
 }
@@ -294,6 +300,7 @@ pub enum Panel {
     Collectives,
     Stragglers,
     Roofline,
+    Compare,
     Kernels,
     Operators,
     Transfers,

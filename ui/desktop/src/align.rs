@@ -73,6 +73,16 @@ impl Loaded {
         }
     }
 
+    /// Brings its ranks side by side.
+    pub(crate) fn align_by(&mut self, alignment: Alignment) {
+        self.alignment = alignment;
+        self.shifts = Shifts::new(self.shifts_for(alignment));
+        // Ranks have other times in a range that is shown at one place.
+        if let Some(view) = self.work_out(self.window) {
+            self.view = Some(view);
+        }
+    }
+
     /// The shift of each rank for an alignment, in ns.
     fn shifts_for(&self, alignment: Alignment) -> Vec<i64> {
         let ranks: Vec<RankId> = self.trace.rank_ids().map(|(rank, _)| rank).collect();
@@ -116,15 +126,11 @@ impl Model {
     /// Brings ranks side by side. The view stays.
     pub(crate) fn align(&mut self, alignment: Alignment) {
         let Some(loaded) = &mut self.state.loaded else { return };
-        loaded.alignment = alignment;
-        loaded.shifts = Shifts::new(loaded.shifts_for(alignment));
+        loaded.align_by(alignment);
         if let Some(timeline) = &mut self.timeline {
             timeline.shifts = loaded.shifts.clone();
         }
-        // Ranks have other times in a range that is shown at one place.
-        if let Some(view) = loaded.work_out(loaded.window) {
-            loaded.view = Some(view);
-        }
+        self.align_comparison();
     }
 
     /// Brings them together anew after what they are aligned by has changed.

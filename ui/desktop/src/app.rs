@@ -43,7 +43,7 @@ impl App {
 
         let mut messages = self.input_messages(&ctx);
         let model = &mut self.model;
-        let changed = root_ui(ui, &model.state, model.timeline.as_mut(), &mut messages);
+        let changed = root_ui(ui, &model.state, model.timeline.as_mut(), model.base_timeline.as_mut(), &mut messages);
         let asked = !messages.is_empty() || changed;
         for message in messages {
             model.update(message);
@@ -58,7 +58,8 @@ impl App {
         if let Some(after) = self.model.follow() {
             ctx.request_repaint_after(after.clamp(PROGRESS_INTERVAL, FOLLOW_INTERVAL));
         }
-        if self.model.state.loading.is_some() {
+        let reads_base = self.model.state.comparison.as_ref().is_some_and(|comparison| comparison.base.is_none());
+        if self.model.state.loading.is_some() || reads_base {
             ctx.request_repaint_after(PROGRESS_INTERVAL);
         }
         self.has_drawn = true;

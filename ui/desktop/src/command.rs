@@ -14,6 +14,16 @@ pub enum Command {
     OpenFolder,
     /// Type the path of a file or folder.
     OpenPath,
+    /// Compare with files that are chosen with the system's dialog.
+    CompareFiles,
+    /// Compare with a folder.
+    CompareFolder,
+    /// Compare with a path that is typed.
+    ComparePath,
+    /// Compare once more with what the trace was compared with.
+    CompareAgain,
+    /// Show the trace alone again.
+    EndComparison,
     /// Close the trace.
     CloseTrace,
     /// Close the window.
@@ -94,6 +104,8 @@ pub enum Needs {
     Nothing,
     /// When a trace is open.
     Trace,
+    /// When the trace is compared with another one.
+    Comparison,
     /// When the surroundings can record.
     Recorder,
 }
@@ -145,6 +157,11 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Command::OpenFiles, "Open files…", key(CTRL, Key::O), Menu::File, Needs::Nothing),
     row(Command::OpenFolder, "Open folder…", key(CTRL_SHIFT, Key::O), Menu::File, Needs::Nothing),
     row(Command::OpenPath, "Open path…", key(CTRL, Key::L), Menu::File, Needs::Nothing),
+    row(Command::CompareFiles, "Compare with files…", key(CTRL, Key::D), Menu::File, Needs::Trace),
+    row(Command::CompareFolder, "Compare with a folder…", key(CTRL_SHIFT, Key::D), Menu::File, Needs::Trace),
+    row(Command::ComparePath, "Compare with a path…", Shortcut::None, Menu::File, Needs::Trace),
+    row(Command::CompareAgain, "Compare again", Shortcut::None, Menu::File, Needs::Comparison),
+    row(Command::EndComparison, "End the comparison", key(CTRL_SHIFT, Key::W), Menu::File, Needs::Comparison),
     row(Command::CloseTrace, "Close trace", key(CTRL, Key::W), Menu::File, Needs::Trace),
     row(Command::Quit, "Quit", key(CTRL, Key::Q), Menu::File, Needs::Nothing),
     row(Command::ToggleTheme, "Switch between dark and light", key(CTRL_SHIFT, Key::L), Menu::View, Needs::Nothing),
@@ -162,6 +179,7 @@ pub const COMMANDS: &[CommandInfo] = &[
     ),
     row(Command::Tab(BottomTab::Stragglers), "Show who comes late", key(CTRL, Key::Num9), Menu::View, Needs::Trace),
     row(Command::Tab(BottomTab::Roofline), "Show the roofline", key(CTRL_SHIFT, Key::R), Menu::View, Needs::Trace),
+    row(Command::Tab(BottomTab::Compare), "Show the comparison", key(CTRL_SHIFT, Key::C), Menu::View, Needs::Trace),
     row(Command::ShowTrust, "Show the checks of the model", key(CTRL, Key::T), Menu::View, Needs::Trace),
     row(Command::Tab(BottomTab::Kernels), "Show the kernels", key(CTRL, Key::Num3), Menu::View, Needs::Trace),
     row(Command::Tab(BottomTab::Operators), "Show the operators", key(CTRL, Key::Num4), Menu::View, Needs::Trace),
@@ -268,7 +286,7 @@ mod tests {
         assert_eq!(titles("next s", true).first(), Some(&"Next search hit"));
         assert!(titles("kernels", false).is_empty());
         assert!(titles("no such thing", true).is_empty());
-        let possible = COMMANDS.iter().filter(|info| info.needs != Needs::Recorder);
-        assert_eq!(titles("", true).len(), possible.count(), "nothing to record with");
+        let possible = COMMANDS.iter().filter(|info| matches!(info.needs, Needs::Nothing | Needs::Trace));
+        assert_eq!(titles("", true).len(), possible.count(), "nothing to record or to compare with");
     }
 }

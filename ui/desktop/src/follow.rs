@@ -203,6 +203,7 @@ impl Model {
         if let Some(event) = selected {
             self.jobs.same_name(generation, trace, event);
         }
+        self.comparison_is_stale();
         self.window_again(window);
         self.want_roofline();
         self.run_engine();

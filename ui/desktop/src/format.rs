@@ -41,6 +41,16 @@ pub fn duration_f64(nanos: f64) -> Duration {
     Duration(nanos.round() as i64)
 }
 
+/// A number from any scale: three figures while it is small, whole above.
+#[must_use]
+pub fn figure(value: f64) -> String {
+    match value {
+        small if small < 0.01 => format!("{small:.1e}"),
+        middle if middle < 1_000.0 => three_figures(middle),
+        great => thousands(great.round() as u64),
+    }
+}
+
 /// The exact nanoseconds, for tooltips: `19,760,123 ns`.
 #[must_use]
 pub fn exact(duration: Duration) -> String {

@@ -10,14 +10,16 @@ use std::time::Instant;
 
 use gapless_advice::Study;
 use gapless_analysis::{Analysis, AnalysisOptions, HostThread, RankWork, analyze};
+use gapless_diff::{DiffOptions, Recording, diff};
 use gapless_formats::{OpenError, OpenOptions, Progress};
 use gapless_timeline::TimelineIndex;
 use gapless_trace::{EventId, RankId, Trace};
 
 use crate::advice::{AdviceCard, cards};
+use crate::compare::Compared;
 use crate::engine::Engine;
 use crate::follow::Stamp;
-use crate::record::{MachineCheck, Recording};
+use crate::record::{MachineCheck, Recording as RecordingHost};
 use crate::roofline::RooflineView;
 use crate::same_name::SameName;
 use crate::search::{SearchResult, search};
@@ -86,6 +88,8 @@ pub enum Done {
     Simulated(Generation, Arc<Simulation>),
     /// The roofline of a rank is worked out.
     Roofline(Generation, Arc<Trace>, Arc<RooflineView>),
+    /// The work of a comparison has brought something; with the comparison's number.
+    Compared(u64, Compared),
     /// A search ended.
     Found(Generation, SearchResult),
     /// The statistics of the selected event's name are there.
@@ -112,7 +116,9 @@ pub struct OpenProgress {
 }
 
 impl OpenProgress {
-    fn new() -> Self {
+    /// Of work that begins now.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             stage: Mutex::new("Opening".to_owned()),
             total: AtomicU64::new(0),
@@ -265,7 +271,7 @@ impl Jobs {
         generation: Generation,
         paths: Vec<PathBuf>,
         options: OpenOptions,
-        recording: Option<Arc<dyn Recording>>,
+        recording: Option<Arc<dyn RecordingHost>>,
     ) -> Arc<OpenProgress> {
         let progress = Arc::new(OpenProgress::new());
         let shared = Arc::clone(&progress);
@@ -325,6 +331,34 @@ impl Jobs {
         });
     }
 
+    /// Reads `paths` and finds out what made the steps of `new` longer or shorter than theirs.
+    pub fn compare(
+        &self,
+        id: u64,
+        paths: Vec<PathBuf>,
+        options: OpenOptions,
+        new: Arc<Trace>,
+        progress: Arc<OpenProgress>,
+    ) {
+        self.spawn(move |sender| {
+            let send = |compared| {
+                sender.send(Done::Compared(id, compared)).ok();
+            };
+            let opened = match read(&paths, &options, progress.as_ref()) {
+                Ok(opened) if !progress.is_cancelled() => opened,
+                Ok(_) | Err(OpenError::Cancelled) => return send(Compared::Cancelled),
+                Err(error) => return send(Compared::Failed(error.to_string())),
+            };
+            let base = Arc::clone(&opened.trace);
+            send(Compared::Base(opened));
+            send(Compared::Report(Box::new(Report::new(&base))));
+            let found = Arc::new(diff(&Recording::new(&base), &Recording::new(&new), &DiffOptions::default()));
+            send(Compared::Found(new, found));
+            // Last, since only hatching and the path of the base wait for it.
+            send(Compared::Engine(Arc::new(Engine::new(&Study::new(&base)))));
+        });
+    }
+
     /// Works out the roofline of a rank.
     pub fn roofline(&self, generation: Generation, trace: Arc<Trace>, rank: RankId) {
         self.spawn(move |sender| {
@@ -334,7 +368,7 @@ impl Jobs {
     }
 
     /// Looks whether files have changed.
-    pub fn look(&self, generation: Generation, paths: Vec<PathBuf>, recording: Option<Arc<dyn Recording>>) {
+    pub fn look(&self, generation: Generation, paths: Vec<PathBuf>, recording: Option<Arc<dyn RecordingHost>>) {
         self.spawn(move |sender| {
             sender.send(Done::Looked(generation, Stamp::of(&paths, recording.as_deref()))).ok();
         });
@@ -355,7 +389,7 @@ impl Jobs {
     }
 
     /// Looks at what can be recorded on this machine.
-    pub fn check(&self, recording: Arc<dyn Recording>) {
+    pub fn check(&self, recording: Arc<dyn RecordingHost>) {
         self.spawn(move |sender| {
             sender.send(Done::Checked(recording.check())).ok();
         });

@@ -11,6 +11,7 @@ mod advice;
 mod align;
 mod app;
 mod command;
+mod compare;
 mod dialog;
 mod engine;
 mod engine_rows;

@@ -20,6 +20,12 @@ pub enum Message {
     Run(Command),
     /// Open these paths as one trace.
     Open(Vec<PathBuf>),
+    /// Compare the trace on the screen with what lies at these paths.
+    Compare(Vec<PathBuf>),
+    /// Open or close the details of a bar of the waterfall, by its place among the rows.
+    OpenChange(usize),
+    /// Light up a detail of a bar on both sides, by both places.
+    ShowChange(usize, usize),
     /// Give up opening.
     CancelLoading,
     /// The failure was read.

@@ -23,6 +23,8 @@ pub struct AppOptions {
     pub renderer: RendererChoice,
     /// What the surroundings know about recording.
     pub recording: Option<Arc<dyn Recording>>,
+    /// The recording to compare with; empty compares with none.
+    pub compare: Vec<PathBuf>,
 }
 
 /// What to show on a picture that is made without a display.
@@ -57,6 +59,10 @@ pub struct ScreenshotOptions {
     pub shows_trust: bool,
     /// Cards of advice to simulate, by id, and speeds of the machine: `link=2x`, `gpu=2x`, `host=2x`.
     pub simulate: Vec<String>,
+    /// The recording to compare with; empty compares with none.
+    pub compare: Vec<PathBuf>,
+    /// Bar of the waterfall whose details are open, by its label or a part of it.
+    pub change: Option<String>,
 }
 
 impl ScreenshotOptions {
@@ -78,6 +84,8 @@ impl ScreenshotOptions {
             tab: None,
             shows_trust: false,
             simulate: Vec::new(),
+            compare: Vec::new(),
+            change: None,
         }
     }
 }
@@ -171,6 +179,8 @@ choice! {
         Stragglers = "stragglers",
         /// Operators against the limits of their device.
         Roofline = "roofline",
+        /// What made steps longer or shorter than those of another recording.
+        Compare = "compare",
         /// Kernels by name.
         Kernels = "kernels",
         /// Operators by name.
@@ -196,6 +206,7 @@ impl BottomTab {
             Self::Collectives => "Collectives",
             Self::Stragglers => "Stragglers",
             Self::Roofline => "Roofline",
+            Self::Compare => "Compare",
             Self::Warnings => "Warnings",
         }
     }

@@ -7,7 +7,7 @@ use gapless_roofline::{Bound, HardwareTable, OperatorClass, OperatorGroup, Roofl
 use gapless_trace::{Duration, EventId, RankId, Trace};
 
 use crate::BottomTab;
-use crate::format::{counted, duration_f64, percent, three_figures};
+use crate::format::{counted, duration_f64, figure, percent, three_figures};
 use crate::update::Model;
 
 /// Operators that are shown, those with the most device time.
@@ -238,16 +238,6 @@ fn nothing(found: &Roofline) -> String {
     }
     let reason = found.groups.iter().find_map(|group| group.unknown.as_deref());
     format!("FLOPs and bytes of no operator are known: {}", reason.unwrap_or("no operator computes"))
-}
-
-/// A number from any scale: three figures while it is small, whole above.
-#[must_use]
-pub fn figure(value: f64) -> String {
-    match value {
-        small if small < 0.01 => format!("{small:.1e}"),
-        middle if middle < 1_000.0 => three_figures(middle),
-        great => crate::format::thousands(great.round() as u64),
-    }
 }
 
 /// A rate with a decimal prefix: `641 TFLOP/s`.

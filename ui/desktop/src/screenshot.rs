@@ -44,6 +44,7 @@ pub fn picture(options: &ScreenshotOptions) -> anyhow::Result<Picture> {
     }
     let mut model = Model::new(Jobs::inline(), options.theme, options.open.clone());
     model.offer_recording(options.recording.clone());
+    model.compare_with = (!options.compare.is_empty()).then(|| options.compare.clone());
     model.open(options.paths.clone());
     model.collect();
     if let Some(failure) = &model.state.failure {
@@ -99,10 +100,20 @@ fn arrange(model: &mut Model, options: &ScreenshotOptions) -> anyhow::Result<()>
         }
         model.update(Message::TickAdvice(id.clone()));
     }
+    if let Some(name) = &options.change {
+        let found = model.state.comparison.as_ref().and_then(|comparison| comparison.found.clone());
+        let found = found.context("a change can be shown only of a comparison")?;
+        let labels: Vec<String> = found.rows.iter().map(gapless_diff::Row::label).collect();
+        let lower = name.to_lowercase();
+        let row = labels.iter().position(|label| label.to_lowercase().contains(&lower));
+        let row =
+            row.ok_or_else(|| anyhow!("the comparison has no change \"{name}\"; it has {}", labels.join(", ")))?;
+        model.update(Message::OpenChange(row));
+    }
     model.update(Message::ShowTrust(options.shows_trust));
     if let Some(tab) = options.tab {
         model.update(Message::ShowTab(tab));
-    } else if options.select.is_none() {
+    } else if options.select.is_none() && options.compare.is_empty() {
         model.update(Message::ShowTab(BottomTab::default()));
     }
     Ok(())

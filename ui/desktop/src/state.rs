@@ -12,10 +12,11 @@ use gapless_trace::{Args, Duration, EventId, RankId, Span, Timestamp, Trace, Tra
 use crate::advice::AdviceCard;
 use crate::align::Alignment;
 use crate::command::Needs;
+use crate::compare::Comparison;
 use crate::engine::Engine;
 use crate::engine_rows::PathView;
 use crate::follow::Followed;
-use crate::jobs::{Advisor, Generation, OpenProgress, Report};
+use crate::jobs::{Advisor, Generation, OpenProgress, Opened, Report};
 use crate::part::{Part, exposed_waits};
 use crate::record::{CheckState, RecordCommand, Recording};
 use crate::roofline::RooflineView;
@@ -39,6 +40,8 @@ pub struct State {
     pub loading: Option<Loading>,
     /// The trace on the screen.
     pub loaded: Option<Loaded>,
+    /// The recording that it is compared with.
+    pub comparison: Option<Comparison>,
     /// What went wrong last, until the user has read it.
     pub failure: Option<Failure>,
     /// Tab of the bottom panel.
@@ -69,8 +72,8 @@ pub struct State {
     pub palette: Option<Palette>,
     /// The field for a path, while it is open.
     pub path_field: Option<PathField>,
-    /// Whether the system's dialog is open.
-    pub is_picking: bool,
+    /// What the system's dialog is open for.
+    pub picking: Option<OpenFor>,
     /// How the tables are sorted, one per table.
     pub sorts: [Sort; TableId::COUNT],
 }
@@ -82,6 +85,7 @@ impl State {
         match needs {
             Needs::Nothing => true,
             Needs::Trace => self.loaded.is_some(),
+            Needs::Comparison => self.comparison.is_some(),
             Needs::Recorder => self.recording.is_some(),
         }
     }
@@ -115,6 +119,16 @@ pub struct Palette {
     pub chosen: usize,
 }
 
+/// What becomes of a path that is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenFor {
+    /// It is opened.
+    #[default]
+    Trace,
+    /// The trace on the screen is compared with it.
+    Base,
+}
+
 /// The field for a path while it is open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathField {
@@ -122,6 +136,8 @@ pub struct PathField {
     pub text: String,
     /// Why the field is shown, if not asked for.
     pub note: String,
+    /// What becomes of the path.
+    pub purpose: OpenFor,
 }
 
 /// Which stretch of time the numbers are about.
@@ -309,6 +325,36 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// A trace right after it was opened.
+    #[must_use]
+    pub fn new(generation: Generation, opened: Opened, name: String, followed: Option<Followed>) -> Self {
+        Self {
+            generation,
+            trace: opened.trace,
+            index: opened.index,
+            name,
+            followed,
+            report: None,
+            engine: None,
+            advice: None,
+            advisor: None,
+            simulation: None,
+            roofline_of: None,
+            roofline: None,
+            alignment: Alignment::default(),
+            shifts: Shifts::default(),
+            path: PathView::default(),
+            chosen_collective: None,
+            window: Window::Whole,
+            view: None,
+            highlight: None,
+            selection: None,
+            search: Search::default(),
+            table_rank: RankId(0),
+            orders: Default::default(),
+        }
+    }
+
     /// `dlrm-8xV100 · 8 ranks · 212,304 events`.
     #[must_use]
     pub fn title(&self) -> String {

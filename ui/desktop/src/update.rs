@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gapless_timeline::{Shifts, Theme, TimelineCommand, TimelineState};
-use gapless_trace::{EventId, RankId, Span, Trace};
+use gapless_timeline::{Theme, TimelineCommand, TimelineState};
+use gapless_trace::{EventId, Span, Trace};
 
 use crate::advice::AdviceCard;
 use crate::align::Alignment;
@@ -18,7 +18,7 @@ use crate::message::Message;
 use crate::record::{CheckState, Recording, Surroundings};
 use crate::simulate::Asked;
 use crate::speeds::Speeds;
-use crate::state::{Failure, Loaded, Loading, Palette, PathField, Search, Selection, State, Window, name_of};
+use crate::state::{Failure, Loaded, Loading, OpenFor, Palette, PathField, Search, Selection, State, Window, name_of};
 use crate::table::{Sort, TableId, order};
 use crate::tables::order_of;
 use crate::view::slowest_worth_naming;
@@ -43,6 +43,12 @@ pub struct Model {
     pub state: State,
     /// The timeline's own state, which the widget keeps while it draws.
     pub timeline: Option<TimelineState>,
+    /// The timeline of the recording that the trace is compared with.
+    pub base_timeline: Option<TimelineState>,
+    /// Comparisons that were begun.
+    pub(crate) comparisons: u64,
+    /// What the next trace is compared with as soon as it is there.
+    pub compare_with: Option<Vec<PathBuf>>,
     /// Work beside the frames.
     pub jobs: Jobs,
     /// What the surroundings have to do.
@@ -63,6 +69,7 @@ impl Model {
             generation: Generation::default(),
             loading: None,
             loaded: None,
+            comparison: None,
             failure: None,
             tab: BottomTab::default(),
             shows_summary: true,
@@ -83,13 +90,22 @@ impl Model {
             check: None,
             palette: None,
             path_field: None,
-            is_picking: false,
+            picking: None,
             // Kernels by share, operators by device time, copies and collectives by their sum.
             // The longest stretch, the greatest wait and the latest rank first.
             sorts: [by_time(1), by_time(2), by_time(2), by_time(2), by_time(4), by_time(5), by_time(2)],
         };
         let effects = Effects { apply_theme: true, ..Effects::default() };
-        Self { state, timeline: None, jobs, effects, keeps_view: false }
+        Self {
+            state,
+            timeline: None,
+            base_timeline: None,
+            comparisons: 0,
+            compare_with: None,
+            jobs,
+            effects,
+            keeps_view: false,
+        }
     }
 
     /// Takes what the surroundings know about recording.
@@ -116,31 +132,12 @@ impl Model {
                 let name = self.state.loading.take().map_or_else(String::new, |loading| loading.what);
                 self.timeline = Some(TimelineState::new(&opened.index));
                 self.jobs.analyse(generation, Arc::clone(&opened.trace));
-                self.state.loaded = Some(Loaded {
-                    generation,
-                    trace: opened.trace,
-                    index: opened.index,
-                    name,
-                    followed: files.map(|(paths, stamp)| Followed::new(paths, stamp)),
-                    report: None,
-                    engine: None,
-                    advice: None,
-                    advisor: None,
-                    simulation: None,
-                    roofline_of: None,
-                    roofline: None,
-                    alignment: Alignment::default(),
-                    shifts: Shifts::default(),
-                    path: PathView::default(),
-                    chosen_collective: None,
-                    window: Window::Whole,
-                    view: None,
-                    highlight: None,
-                    selection: None,
-                    search: Search::default(),
-                    table_rank: RankId(0),
-                    orders: Default::default(),
-                });
+                let followed = files.map(|(paths, stamp)| Followed::new(paths, stamp));
+                self.state.loaded = Some(Loaded::new(generation, opened, name, followed));
+                self.end_comparison();
+                if let Some(paths) = self.compare_with.take() {
+                    self.compare(paths);
+                }
             }
             Done::Failed(generation, text) if Some(generation) == coming => {
                 let what = self.state.loading.take().map_or_else(|| "the trace".to_owned(), |loading| loading.what);
@@ -158,6 +155,7 @@ impl Model {
                 }
             }
             Done::Roofline(generation, trace, view) if Some(generation) == shown => self.take_roofline(&trace, view),
+            Done::Compared(id, compared) => self.take_compared(id, compared),
             Done::Found(generation, result) if Some(generation) == shown => {
                 if let Some(loaded) = &mut self.state.loaded
                     && loaded.search.query.trim() == result.query
@@ -181,16 +179,17 @@ impl Model {
                 }
             }
             Done::Picked { paths, was_shown } => {
-                self.state.is_picking = false;
+                let purpose = self.state.picking.take().unwrap_or_default();
                 match paths {
+                    Some(paths) if purpose == OpenFor::Base => self.compare(paths),
                     Some(paths) => self.open(paths),
-                    None if !was_shown => self.ask_for_path(dialog::UNAVAILABLE),
+                    None if !was_shown => self.ask_for_path(dialog::UNAVAILABLE, purpose),
                     None => {}
                 }
             }
             Done::Crashed(text) => {
                 self.state.loading = None;
-                self.state.is_picking = false;
+                self.state.picking = None;
                 let title = "Something went wrong inside Gapless".to_owned();
                 self.state.failure =
                     Some(Failure { title, text: format!("{text}\nPlease report this with the trace") });
@@ -336,6 +335,9 @@ impl Model {
         match message {
             Message::Run(command) => self.run(command),
             Message::Open(paths) => self.open(paths),
+            Message::Compare(paths) => self.compare(paths),
+            Message::OpenChange(row) => self.open_change(row),
+            Message::ShowChange(row, detail) => self.show_change(row, Some(detail)),
             Message::CancelLoading => {
                 // The work ends at its next look at the flag; the screen does not wait for that.
                 if let Some(loading) = self.state.loading.take() {
@@ -429,10 +431,16 @@ impl Model {
 
     fn run(&mut self, command: Command) {
         match command {
-            Command::OpenFiles => self.pick(dialog::Kind::Files),
-            Command::OpenFolder => self.pick(dialog::Kind::Folder),
-            Command::OpenPath => self.ask_for_path(""),
+            Command::OpenFiles => self.pick(dialog::Kind::Files, OpenFor::Trace),
+            Command::OpenFolder => self.pick(dialog::Kind::Folder, OpenFor::Trace),
+            Command::OpenPath => self.ask_for_path("", OpenFor::Trace),
+            Command::CompareFiles => self.pick(dialog::Kind::Files, OpenFor::Base),
+            Command::CompareFolder => self.pick(dialog::Kind::Folder, OpenFor::Base),
+            Command::ComparePath => self.ask_for_path("", OpenFor::Base),
+            Command::CompareAgain => self.compare_again(),
+            Command::EndComparison => self.end_comparison(),
             Command::CloseTrace => {
+                self.end_comparison();
                 self.state.loaded = None;
                 self.timeline = None;
             }
@@ -532,23 +540,23 @@ impl Model {
         });
     }
 
-    fn pick(&mut self, kind: dialog::Kind) {
-        if self.state.is_picking {
+    fn pick(&mut self, kind: dialog::Kind, purpose: OpenFor) {
+        if self.state.picking.is_some() {
             return;
         }
         if !dialog::is_available() {
-            self.ask_for_path(dialog::UNAVAILABLE);
+            self.ask_for_path(dialog::UNAVAILABLE, purpose);
             return;
         }
-        self.state.is_picking = true;
+        self.state.picking = Some(purpose);
         self.jobs.pick(move || dialog::pick(kind));
     }
 
-    fn ask_for_path(&mut self, note: &str) {
-        self.state.path_field = Some(PathField { text: String::new(), note: note.to_owned() });
+    fn ask_for_path(&mut self, note: &str, purpose: OpenFor) {
+        self.state.path_field = Some(PathField { text: String::new(), note: note.to_owned(), purpose });
     }
 
-    fn show_tab(&mut self, tab: BottomTab) {
+    pub(crate) fn show_tab(&mut self, tab: BottomTab) {
         self.state.tab = tab;
         self.state.shows_bottom = true;
         self.want_roofline();
@@ -566,6 +574,7 @@ impl Model {
         if is_by_step {
             self.align(Alignment::Step);
         }
+        self.align_comparison();
         let Some(loaded) = &self.state.loaded else { return };
         let hull = loaded.view.as_ref().map_or(hull, |view| view.hull);
         if let Some(timeline) = &mut self.timeline {

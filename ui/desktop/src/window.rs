@@ -73,6 +73,7 @@ fn run_with(options: &AppOptions, renderer: Renderer) -> Result<(), RunFailure> 
         let theme = options.theme.unwrap_or_default();
         let mut model = Model::new(Jobs::on_threads(ctx), theme, options.open.clone());
         model.offer_recording(options.recording.clone());
+        model.compare_with = (!options.compare.is_empty()).then(|| options.compare.clone());
         model.open(options.paths.clone());
         Ok(Box::new(App::new(model)))
     };

@@ -220,6 +220,18 @@ impl TimelineState {
         self.zoom_to(Span::new(span.start - margin, span.end + margin));
     }
 
+    /// Shows at once what `leader` shows, `by` later on the own clock: for timelines that stand one above the other.
+    pub fn follow(&mut self, leader: &Self, by: Duration) {
+        self.animation = None;
+        self.view = self.view.like(&leader.view, by);
+    }
+
+    /// Whether the view is in motion by itself.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.animation.is_some() || self.velocity != (0.0, 0.0)
+    }
+
     fn go_to(&mut self, target: Viewport) {
         if self.options.animate {
             self.animation = Some(Animation { from: self.view, to: target, progress: 0.0 });
@@ -254,6 +266,11 @@ impl TimelineState {
         if target != before {
             self.go_to(target);
         }
+    }
+
+    /// Opens the rank and the track of an event and scrolls to it; time and selection stay.
+    pub fn scroll_to_row_of(&mut self, event: EventId, trace: &Trace, index: &TimelineIndex) {
+        self.show_row(event, trace, index.layout());
     }
 
     fn show_row(&mut self, event: EventId, trace: &Trace, layout: &TimelineLayout) {

@@ -101,6 +101,12 @@ impl Viewport {
         Self { start_ns: self.start_ns.saturating_add(by.0), bounds, ..*self }
     }
 
+    /// The view of the time that `other` shows, `by` later, with the own bounds.
+    #[must_use]
+    pub fn like(&self, other: &Self, by: Duration) -> Self {
+        Self { bounds: self.bounds, ..other.shifted(by) }
+    }
+
     /// Moves the view by `delta_ns`, later in time if positive.
     pub fn pan(&mut self, delta_ns: f64) {
         if !delta_ns.is_finite() {

@@ -44,6 +44,7 @@ mod desktop {
             theme: args.theme.map(theme),
             renderer,
             recording: recording(),
+            compare: args.compare.iter().map(PathBuf::from).collect(),
         })
     }
 
@@ -86,6 +87,8 @@ mod desktop {
         options.expanded_rank = args.rank;
         options.tab = args.panel.and_then(tab);
         options.simulate.clone_from(&args.simulate);
+        options.compare = args.compare.iter().map(PathBuf::from).collect();
+        options.change.clone_from(&args.change);
         options.shows_trust = args.panel == Some(Panel::Trust);
         gapless_desktop::screenshot(&options).map_err(|error| refused(&options, error))
     }
@@ -113,6 +116,7 @@ mod desktop {
             Panel::Collectives => BottomTab::Collectives,
             Panel::Stragglers => BottomTab::Stragglers,
             Panel::Roofline => BottomTab::Roofline,
+            Panel::Compare => BottomTab::Compare,
             Panel::Trust => return None,
             Panel::Selection => BottomTab::Selection,
             Panel::Breakdown => BottomTab::Breakdown,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod actions;
+mod compare;
 mod engine;
 mod fixture;
 mod follow;

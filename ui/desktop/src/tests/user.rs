@@ -86,6 +86,20 @@ impl User {
         self.settle();
     }
 
+    /// Turns the wheel while the pointer is at a place of the window, in points.
+    pub fn scroll_at(&mut self, at: egui::Pos2, by: egui::Vec2) {
+        self.harness.hover_at(at);
+        self.settle();
+        self.harness.event(egui::Event::MouseWheel {
+            unit: egui::MouseWheelUnit::Point,
+            delta: by,
+            phase: egui::TouchPhase::Move,
+            source: egui::MouseWheelSource::Unknown,
+            modifiers: egui::Modifiers::NONE,
+        });
+        self.settle();
+    }
+
     pub fn type_into(&mut self, label: &str, text: &str) {
         self.harness.get_by_label(label).focus();
         self.settle();

@@ -12,7 +12,7 @@ use crate::state::{Loaded, State};
 use crate::table::{Sort, TableId, TableView, paint_text};
 use crate::tables::{COLLECTIVES, COPIES, KERNELS, OPERATORS};
 use crate::view::widgets::{dropdown_button, hairline};
-use crate::view::{breakdown, collectives, path, roofline, selection, stragglers};
+use crate::view::{breakdown, collectives, compare, path, roofline, selection, stragglers};
 
 const TAB_HEIGHT: f32 = 32.0;
 
@@ -37,7 +37,11 @@ pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
                     let title = loaded.view.as_ref().map_or("", |view| view.title.as_str());
                     ui.add(egui::Label::new(RichText::new(title).color(state.theme.ui.dim)).truncate());
                 }
-                BottomTab::Selection | BottomTab::Warnings | BottomTab::Collectives | BottomTab::Stragglers => {}
+                BottomTab::Selection
+                | BottomTab::Warnings
+                | BottomTab::Collectives
+                | BottomTab::Stragglers
+                | BottomTab::Compare => {}
             }
         });
     });
@@ -65,6 +69,7 @@ pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
             Some(view) => roofline::roofline_ui(ui, state, loaded, view, messages),
             None => waiting_ui(ui, state),
         },
+        BottomTab::Compare => compare::compare_ui(ui, state, messages),
         BottomTab::Kernels => tables_ui(ui, state, loaded, &[TableId::Kernels], messages),
         BottomTab::Operators => tables_ui(ui, state, loaded, &[TableId::Operators], messages),
         BottomTab::Transfers => tables_ui(ui, state, loaded, &[TableId::Collectives, TableId::Copies], messages),

@@ -1,9 +1,11 @@
 //! What the window shows. Nothing here changes the state: panels read it and return messages.
 
 mod advice;
+mod beside;
 mod bottom;
 mod breakdown;
 mod collectives;
+mod compare;
 mod largest;
 mod machine;
 mod overlay;
@@ -26,8 +28,15 @@ use crate::state::{Loaded, State};
 pub use summary::{slowest_worth_naming, waited_for};
 pub use top_bar::SEARCH_ID;
 
-/// Draws the whole window. Returns whether the timeline changed its own selection or range.
-pub fn root_ui(ui: &mut Ui, state: &State, timeline: Option<&mut TimelineState>, messages: &mut Vec<Message>) -> bool {
+/// Draws the whole window, with the timelines of the trace and of the recording that it is compared with. Returns whether
+/// the trace's changed its own selection or range.
+pub fn root_ui(
+    ui: &mut Ui,
+    state: &State,
+    timeline: Option<&mut TimelineState>,
+    base_timeline: Option<&mut TimelineState>,
+    messages: &mut Vec<Message>,
+) -> bool {
     let colors = &state.theme.ui;
     let bar = Frame::new().fill(colors.panel).inner_margin(Margin::symmetric(12, 0));
     Panel::top("top bar").exact_size(44.0).frame(bar).show_separator_line(true).show(ui, |ui| {
@@ -68,7 +77,7 @@ pub fn root_ui(ui: &mut Ui, state: &State, timeline: Option<&mut TimelineState>,
             let canvas = Frame::new().fill(colors.background);
             CentralPanel::default().frame(canvas).show(ui, |ui| {
                 highlight_ui(ui, state, loaded, messages);
-                changed = timeline_ui(ui, state, loaded, timeline);
+                changed = beside::timelines_ui(ui, state, loaded, timeline, base_timeline, messages);
             });
         }
         _ => {
@@ -80,8 +89,8 @@ pub fn root_ui(ui: &mut Ui, state: &State, timeline: Option<&mut TimelineState>,
     changed
 }
 
-/// The timeline itself. Returns whether it changed its selection or range.
-fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut TimelineState) -> bool {
+/// A timeline, which keys move if it `has_keys`. Returns whether it changed its selection or range.
+fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut TimelineState, has_keys: bool) -> bool {
     let badges = badges(loaded);
     let search = &loaded.search.result;
     let lit = loaded.highlight.as_ref().map(|highlight| &highlight.events).filter(|events| !events.is_empty());
@@ -100,7 +109,7 @@ fn timeline_ui(ui: &mut Ui, state: &State, loaded: &Loaded, timeline: &mut Timel
         .simulated(simulated)
         .collective_waits(loaded.engine.as_ref().map(|engine| &engine.waits))
         .critical_path(loaded.engine.as_ref().map(|engine| &engine.layer))
-        .keyboard(!has_overlay)
+        .keyboard(has_keys && !has_overlay)
         .show(ui, timeline);
     response.selection_changed || response.range_changed
 }

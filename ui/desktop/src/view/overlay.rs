@@ -11,7 +11,7 @@ use crate::command::{COMMANDS, Command, Menu, matching};
 use crate::format::shorten;
 use crate::message::Message;
 use crate::record::{Ability, CheckState};
-use crate::state::{Palette, PathField, State};
+use crate::state::{OpenFor, Palette, PathField, State};
 use crate::table::paint_text;
 use crate::view::top_bar::shortcut_text;
 
@@ -149,10 +149,15 @@ fn path_ui(ui: &Ui, state: &State, field: &PathField, messages: &mut Vec<Message
         ui.add_space(8.0);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let path = text.trim();
-            let opens = ui.add_enabled(!path.is_empty(), egui::Button::new("Open")).clicked() || is_entered;
+            let verb = if field.purpose == OpenFor::Base { "Compare" } else { "Open" };
+            let opens = ui.add_enabled(!path.is_empty(), egui::Button::new(verb)).clicked() || is_entered;
             if opens && !path.is_empty() {
                 messages.push(Message::CloseOverlay);
-                messages.push(Message::Open(vec![path.into()]));
+                let paths = vec![path.into()];
+                messages.push(match field.purpose {
+                    OpenFor::Trace => Message::Open(paths),
+                    OpenFor::Base => Message::Compare(paths),
+                });
             }
             if ui.button("Cancel").clicked() {
                 messages.push(Message::CloseOverlay);

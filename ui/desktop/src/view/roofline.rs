@@ -9,9 +9,9 @@ use gapless_roofline::Bound;
 use gapless_timeline::Theme;
 use gapless_timeline::theme::{fade, metrics};
 
-use crate::format::percent;
+use crate::format::{figure, percent};
 use crate::message::Message;
-use crate::roofline::{OperatorPoint, RooflineView, Roofs, figure, limit, rate_text};
+use crate::roofline::{OperatorPoint, RooflineView, Roofs, limit, rate_text};
 use crate::state::{Loaded, State};
 use crate::table::paint_text;
 
