@@ -1,5 +1,8 @@
 //! Binding: launches to device work by correlation id, flow points to the events they lie on.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::build::{Built, TrackKey};
@@ -118,8 +121,7 @@ pub(crate) fn bind_flows(
     };
     rest.par_sort_by_key(|flow| (flow.category, flow.name, flow.id, flow.time, step(flow.phase)));
     let siblings = tracks_by_key(keys, built);
-    let bound: Vec<Option<EventId>> = rest.par_iter().map(|point| event_under(built, &siblings, point)).collect();
-    let mut bound = bound.into_iter();
+    let mut bound = events_under(built, &siblings, &rest).into_iter();
     for points in rest.chunk_by(|a, b| (a.category, a.name, a.id) == (b.category, b.name, b.id)) {
         let mut last: Option<EventId> = None;
         let mut open = false;
@@ -201,6 +203,71 @@ fn tracks_by_key(keys: &[TrackKey], built: &Built) -> Vec<Vec<u32>> {
         }
     }
     keys.iter().map(|key| by_place.get(&(key.1, key.2)).cloned().unwrap_or_default()).collect()
+}
+
+/// Rows of a place above which its points are not searched for one by one: a damaged file may nest as deep as it has events.
+const MANY_ROWS: usize = 128;
+
+/// The innermost event at the place and time of each point; see [`event_under`].
+fn events_under(built: &Built, siblings: &[Vec<u32>], points: &[RawFlow]) -> Vec<Option<EventId>> {
+    let tracks = |place: usize| siblings.get(place).into_iter().flatten();
+    let rows = |track: &u32| built.tracks.get(*track as usize).map_or(0, |track| track.rows.len());
+    let has_many: Vec<bool> =
+        (0..siblings.len()).map(|place| tracks(place).map(rows).sum::<usize>() > MANY_ROWS).collect();
+    let is_many = |point: &RawFlow| has_many.get(point.track as usize) == Some(&true);
+    let mut found: Vec<Option<EventId>> = points
+        .par_iter()
+        .map(|point| if is_many(point) { None } else { event_under(built, siblings, point) })
+        .collect();
+    let mut by_place: BTreeMap<u32, Vec<(i64, usize)>> = BTreeMap::new();
+    for (number, point) in points.iter().enumerate().filter(|(_, point)| is_many(point)) {
+        by_place.entry(point.track).or_default().push((point.time, number));
+    }
+    let by_place: Vec<(u32, Vec<(i64, usize)>)> = by_place.into_iter().collect();
+    let of_places: Vec<Vec<(usize, Option<EventId>)>> =
+        by_place.into_par_iter().map(|(place, points)| sweep(built, siblings, place, points)).collect();
+    for (number, event) in of_places.into_iter().flatten() {
+        if let Some(found) = found.get_mut(number) {
+            *found = event;
+        }
+    }
+    found
+}
+
+/// [`event_under`] for all points (time, number) of one place. O((events + points) × log).
+fn sweep(
+    built: &Built,
+    siblings: &[Vec<u32>],
+    place: u32,
+    mut points: Vec<(i64, usize)>,
+) -> Vec<(usize, Option<EventId>)> {
+    let tracks =
+        siblings.get(place as usize).into_iter().flatten().filter_map(|&index| built.tracks.get(index as usize));
+    let rows = tracks.filter_map(|track| built.rows.get(track.rows.start as usize..track.rows.end as usize)).flatten();
+    // Of two that begin together the deeper one, else the first one; so the latest to begin lies on top of the heap.
+    let mut events: Vec<(i64, u16, Reverse<usize>, usize)> = Vec::new();
+    for row in rows {
+        for event in row.indices() {
+            let Some(&start) = built.events.start.get(event) else { continue };
+            events.push((start, row.depth, Reverse(events.len()), event));
+        }
+    }
+    events.sort_unstable();
+    points.sort_unstable();
+    let mut events = events.into_iter().peekable();
+    let mut begun = BinaryHeap::new();
+    let mut found = Vec::with_capacity(points.len());
+    for (time, number) in points {
+        while let Some(event) = events.next_if(|event| event.0 <= time) {
+            begun.push(event);
+        }
+        // Points ascend: what has ended before this one is over for all that follow.
+        while begun.peek().is_some_and(|event| built.events.end_at(event.3) < time) {
+            begun.pop();
+        }
+        found.push((number, begun.peek().map(|event| EventId(event.3 as u32))));
+    }
+    found
 }
 
 /// The innermost event at the point's place and time; one that begins there wins over one that began before.

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use gapless_trace::{
-    ArgsLoc, BuildOptions, EventId, EventKind, RawChunk, RawEdge, RawId, RawPlace, Source, Span, Timestamp, Trace,
-    TracePart, TrackKind,
+    ArgsLoc, BuildOptions, EventId, EventKind, RawChunk, RawEdge, RawFlow, RawId, RawPlace, Source, Span, Timestamp,
+    Trace, TracePart, TrackKind,
 };
 use proptest::prelude::*;
 
@@ -157,4 +157,56 @@ fn arrows_that_a_file_calls_launches_are_launches_only_where_they_can_be() {
     assert_eq!(trace.launches().launch_of(work), Some(launch));
     assert_eq!(trace.flows().len(), 2);
     assert!(trace.warnings().is_empty(), "{:?}", trace.warnings().sorted());
+}
+
+/// An arrow between two times of the first thread.
+fn arrow(chunk: &mut RawChunk, number: i64, from: i64, to: i64) {
+    let track = chunk.track(TrackKind::Thread, RawId::Int(1), RawId::Int(0));
+    let (category, name) = (chunk.strings.intern("arrow"), chunk.strings.intern("arrow"));
+    for (phase, time) in [(b's', from), (b'f', to)] {
+        let id = RawId::Int(number);
+        chunk.flows.push(RawFlow { id, time, track, category, name, phase, is_launch: false, offset: 0 });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// A damaged file nests as deep as it has events: places with few rows and with many find the same events.
+    #[test]
+    fn arrows_lie_on_the_innermost_event_however_deep_it_lies(
+        depth in 1..400i64,
+        events in raw_events(),
+        arrows in prop::collection::vec((-5..1_000i64, 0..1_000i64), 1..60),
+    ) {
+        let mut part = TracePart::new(source());
+        let mut chunk = RawChunk::default();
+        let track = chunk.track(TrackKind::Thread, RawId::Int(1), RawId::Int(0));
+        // Two of each begin, as a begin without an end and the one after it.
+        let nested = (0..depth).map(|at| (at / 2, 1_000 - at));
+        let spans: Vec<(i64, i64)> = nested.chain(events.iter().map(|event| (event.1 * 10, event.2 * 10))).collect();
+        for &(start, dur) in &spans {
+            let name = chunk.strings.intern("event");
+            chunk.push(start, dur, name, name, EventKind::Operator, track, u32::MAX, u32::MAX, ArgsLoc::NONE);
+        }
+        for (number, &(from, length)) in arrows.iter().enumerate() {
+            arrow(&mut chunk, number as i64, from, from + length);
+        }
+        part.chunks = vec![chunk];
+        let trace = Trace::from_parts(vec![part], &BuildOptions::default()).unwrap();
+        let place = |id: EventId| (trace.event(id).start.nanos(), trace.row_of(id).unwrap().1.depth);
+        let innermost = |time: i64| {
+            let ids = (0..trace.events().len() as u32).map(EventId);
+            let covers = |id: &EventId| trace.event(*id).start.nanos() <= time && trace.event(*id).end().nanos() >= time;
+            ids.filter(covers).map(place).max()
+        };
+        let mut wanted: Vec<_> = arrows
+            .iter()
+            .filter_map(|&(from, length)| Some((innermost(from)?, innermost(from + length)?)))
+            .collect();
+        let mut got: Vec<_> = trace.flows().iter().map(|flow| (place(flow.from), place(flow.to))).collect();
+        wanted.sort_unstable();
+        got.sort_unstable();
+        prop_assert_eq!(got, wanted);
+    }
 }
