@@ -100,6 +100,7 @@ warning_kinds! {
     RankAssumed, Note, "rank_assumed", "the file does not say its rank; it was assumed";
     CompanionLeftOut, Lost, "companion_left_out", "a rank has more than 15 further files, or a text beyond 64 GiB; this file was left out";
     JoinMissed, Note, "join_missed", "an operator of the execution trace has no event in the trace of its rank";
+    WindowUnmatched, Note, "window_unmatched", "an operator is only in the detail window, or only in the recording of the same time; it is kept as it is";
     FractionCut, Repaired, "fraction_cut", "a count has a fraction; it was cut to a whole number";
     NoTimes, Note, "no_times", "the file has no times; positions show the order of its entries, lengths are nominal";
     PacketLost, Lost, "packet_lost", "the recorder lost data before this packet";
