@@ -47,6 +47,6 @@ pub use shapes::{Product, Shapes};
 pub use spec::{Edit, SpecError};
 pub use study::Study;
 pub use whatif::{
-    Applied, Interaction, Interactions, UNVALIDATED_GAIN_ERROR, WhatIf, WhatIfError, draft, interactions, what_if,
-    what_if_unchecked,
+    Applied, Interaction, Interactions, UNVALIDATED_GAIN_ERROR, WhatIf, WhatIfError, draft, interactions, step_band,
+    what_if, what_if_unchecked,
 };

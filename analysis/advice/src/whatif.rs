@@ -107,13 +107,7 @@ pub fn what_if_unchecked(study: &Study<'_>, edits: &[Edit]) -> Result<WhatIf, Wh
         return Err(WhatIfError::Circle { reason: "nothing was replayed".to_owned() });
     };
     let basis = edits.iter().map(|edit| edit.transformation().basis()).max().unwrap_or(Basis::Replay);
-    let class_error =
-        effects.iter().filter_map(|effect| effect.class_error).map(|error| error.share).fold(0.0, f64::max);
-    let model_error = study.trust().steps.iter().map(|step| step.error.abs()).fold(0.0, f64::max).min(0.05);
-    let band = |of: fn(&Figures) -> f64| {
-        let band = Band::of(of(&best.0), of(&expected), of(&worst.0));
-        widen(band, of(&base), basis, class_error.max(if edits.is_empty() { 0.0 } else { model_error }))
-    };
+    let band = |of: fn(&Figures) -> f64| step_band(study, of, [&best.0, &expected, &worst.0], basis, &effects);
     let mean_step_ns = band(|figures| figures.mean_step_ns);
     let median_step_ns = band(|figures| figures.median_step_ns);
     let gain_ns = Band {
@@ -134,6 +128,24 @@ pub fn what_if_unchecked(study: &Study<'_>, edits: &[Edit]) -> Result<WhatIf, Wh
     let edits = applied.collect();
     let scatter_ns = study.scatter_ns();
     Ok(WhatIf { edits, base, expected, mean_step_ns, median_step_ns, gain_ns, scatter_ns, samples, basis })
+}
+
+/// The range of a figure from replays of the same changes at best, as expected and at worst: it also covers how far the model
+/// of the recording is off, and what is known of the errors of such predictions (`effects` of what was applied, none if
+/// nothing was).
+#[must_use]
+pub fn step_band(
+    study: &Study<'_>,
+    of: impl Fn(&Figures) -> f64,
+    replays: [&Figures; 3],
+    basis: Basis,
+    effects: &[Effect],
+) -> Band {
+    let [best, expected, worst] = replays.map(&of);
+    let class_error = effects.iter().filter_map(|effect| effect.class_error).map(|error| error.share);
+    let model_error = study.trust().steps.iter().map(|step| step.error.abs()).fold(0.0, f64::max).min(0.05);
+    let error = class_error.fold(if effects.is_empty() { 0.0 } else { model_error }, f64::max);
+    widen(Band::of(best, expected, worst), of(study.base()), basis, error)
 }
 
 /// A range also covers what is known of the errors of such predictions: of the class on real pairs, else a prior for gains

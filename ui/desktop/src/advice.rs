@@ -83,9 +83,9 @@ pub struct AdviceCard {
 }
 
 /// How much of a cause is taken away for the three figures of a band.
-const SHARES: [f64; 3] = [0.25, MID_SHARE, 1.0];
+pub const SHARES: [f64; 3] = [0.25, MID_SHARE, 1.0];
 /// How much of a cause is taken away to tell what to expect.
-pub const MID_SHARE: f64 = 0.5;
+const MID_SHARE: f64 = 0.5;
 /// A card must bring at least this part of a step at most.
 const LEAST_SHARE: f64 = 0.005;
 /// Events and stretches that a card shows at most, the longest first.

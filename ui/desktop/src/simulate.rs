@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use gapless_advice::{Edit, Figures, Outlook, Study, of_times};
+use gapless_advice::{Basis, Edit, Effect, Figures, Outlook, Study, of_times, step_band};
 use gapless_analysis::graph::{Graph, GraphStep, NodeKind};
 use gapless_analysis::replay::{Draft, Mode, Scenario, Times, replay};
 use gapless_timeline::SimulatedTrack;
 use gapless_trace::{Duration, RankId, Span, Timestamp};
 
-use crate::advice::{AdviceCard, Change, MID_SHARE};
+use crate::advice::{AdviceCard, Change, SHARES};
 use crate::engine::Engine;
 use crate::speeds::Speeds;
 
@@ -45,6 +45,10 @@ pub struct Replayed {
     pub model: Duration,
     /// The mean length of a step in the replay.
     pub simulated: Duration,
+    /// The same if more works out than expected, and with what such predictions are known to be off.
+    pub low: Duration,
+    /// The same if less works out.
+    pub high: Duration,
     /// The track for the timeline.
     pub track: Arc<SimulatedTrack>,
 }
@@ -58,7 +62,7 @@ impl Replayed {
 }
 
 impl Simulation {
-    /// Replays those of `cards` that are asked for, each as its middle figure has it, on a machine of the speeds asked
+    /// Replays those of `cards` that are asked for, at best, as expected and at worst, each time all together, on a machine of the speeds asked
     /// for. O(nodes + edges).
     #[must_use]
     pub fn new(study: &Study<'_>, engine: &Engine, cards: &[AdviceCard], asked: Asked) -> Self {
@@ -72,25 +76,53 @@ impl Simulation {
 }
 
 fn replayed(study: &Study<'_>, engine: &Engine, changes: &[&Change]) -> Result<Replayed, String> {
+    let (expected, draft, times, basis, effects) = replay_of(study, engine, changes, Outlook::Expected)?;
+    let of = |outlook| replay_of(study, engine, changes, outlook).map(|replay| replay.0);
+    let (best, worst) = (of(Outlook::Best)?, of(Outlook::Worst)?);
+    let band = step_band(study, |figures| figures.mean_step_ns, [&best, &expected, &worst], basis, &effects);
+    let track = track(study, engine, &draft, &times, &expected);
+    let whole = |ns: f64| Duration(ns.round() as i64);
+    Ok(Replayed {
+        model: whole(study.base().mean_step_ns),
+        simulated: whole(expected.mean_step_ns),
+        low: whole(band.low),
+        high: whole(band.high),
+        track: Arc::new(track),
+    })
+}
+
+/// One replay of the changes: its figures, what it is made of, and what its prediction rests on.
+type Replay<'s> = (Figures, Draft<'s>, Times, Basis, Vec<Effect>);
+
+fn replay_of<'s>(
+    study: &'s Study<'_>,
+    engine: &Engine,
+    changes: &[&Change],
+    outlook: Outlook,
+) -> Result<Replay<'s>, String> {
     let mut draft = Draft::new(study.graph());
+    let (mut basis, mut effects) = (Basis::Replay, Vec::new());
     // What edits do may depend on the order of work, so they come before causes, which only scale what is left.
     for change in changes {
-        if let Change::Edit(text) = change {
-            let edit = Edit::parse(text).map_err(|error| error.to_string())?;
-            let applied = edit.transformation().apply(&edit, study, &mut draft, Outlook::Expected);
-            applied.map_err(|refusal| format!("{text}: {}", refusal.0))?;
+        match change {
+            Change::Edit(text) => {
+                let edit = Edit::parse(text).map_err(|error| error.to_string())?;
+                let applied = edit.transformation().apply(&edit, study, &mut draft, outlook);
+                effects.push(applied.map_err(|refusal| format!("{text}: {}", refusal.0))?);
+                basis = basis.max(edit.transformation().basis());
+            }
+            Change::Cause(_) => effects.push(Effect::default()),
         }
     }
     for change in changes {
         if let Change::Cause(cause) = change {
-            cause.take_out(engine, &mut draft, MID_SHARE);
+            let [least, middle, most] = SHARES;
+            cause.take_out(engine, &mut draft, outlook.pick(most, middle, least));
         }
     }
     let times = draft.replay().map_err(|circle| circle.to_string())?;
-    let expected = of_times(&draft, &times);
-    let track = track(study, engine, &draft, &times.times, &expected);
-    let mean = |figures: &Figures| Duration(figures.mean_step_ns.round() as i64);
-    Ok(Replayed { model: mean(study.base()), simulated: mean(&expected), track: Arc::new(track) })
+    let figures = of_times(&draft, &times);
+    Ok((figures, draft, times.times, basis, effects))
 }
 
 /// Where each step of a replay begins: where the one before is complete, or at its own mark if that is later. In ns.

@@ -100,7 +100,7 @@ fn watched(seed: u64, operators: usize, trouble: Trouble, share: f64) -> Watched
     for (at, (recording, window)) in found.into_iter().enumerate() {
         let is_lost = trouble.lost_in > 0 && random.one_in(trouble.lost_in);
         let by_window = random.one_in(2);
-        if !(is_lost && !by_window) {
+        if !is_lost || by_window {
             watched.recording.push((at, recording));
         }
         if (first..last).contains(&at) && !(is_lost && by_window) {
@@ -110,8 +110,11 @@ fn watched(seed: u64, operators: usize, trouble: Trouble, share: f64) -> Watched
     watched
 }
 
+/// Places of the same operator in the window and in the recording.
+type Pairs = Vec<(usize, usize)>;
+
 /// The pairs that are found, and those that there are, by numbers of operators.
-fn pairs_of(watched: &Watched) -> (Vec<(usize, usize)>, Vec<(usize, usize)>) {
+fn pairs_of(watched: &Watched) -> (Pairs, Pairs) {
     let in_order = |side: &[(usize, Seen)]| {
         let mut seen: Vec<Seen> = side.iter().map(|entry| entry.1).collect();
         in_order(&mut seen);

@@ -172,11 +172,12 @@ fn ticking_advice_draws_what_it_would_bring() {
     assert!(!track.busy_of(RankId(0)).is_empty());
 
     let other = cards[1].clone();
-    user.click(&format!("Simulate: {}", other.title));
+    // By keys: it may lie below the edge of the panel.
+    user.press_on(&format!("Simulate: {}", other.title), Key::Enter, 1);
     assert_eq!(user.loaded().simulation.as_ref().unwrap().asked.ids.len(), 2);
     assert!(replayed(&user).1 <= alone, "one replay of both");
     user.click(&format!("Stop simulating: {}", card.title));
-    user.click(&format!("Stop simulating: {}", other.title));
+    user.press_on(&format!("Stop simulating: {}", other.title), Key::Enter, 1);
     assert!(user.loaded().simulation.is_none() && !user.sees_part("Simulated: "));
 
     user.click(&format!("Show evidence: {}", card.title));
@@ -214,6 +215,8 @@ fn an_edit_of_the_what_if_engine_replays_to_its_own_figure() {
         let replayed = simulation.outcome.unwrap();
         let lengths = (expected.base.mean_step_ns.round() as i64, expected.expected.mean_step_ns.round() as i64);
         assert_eq!((replayed.model.0, replayed.simulated.0), lengths, "{text}");
+        let range = (expected.mean_step_ns.low.round() as i64, expected.mean_step_ns.high.round() as i64);
+        assert_eq!((replayed.low.0, replayed.high.0), range, "{text}");
         // Kernels are not on the path of the fixture, whose host is late.
         assert_eq!(expected.gain_ns.mid > 0.0, !text.contains("kernel"), "{text}");
     }

@@ -63,7 +63,10 @@ fn replayed_ui(ui: &mut Ui, state: &State, loaded: &Loaded) {
         Some(Ok(replayed)) => {
             let difference = signed(replayed.difference()).replace(' ', "\u{a0}");
             let (simulated, model) = (in_text(replayed.simulated), in_text(replayed.model));
-            (format!("Replayed: {simulated} instead of {model} ({difference})"), theme.ui.accent)
+            let low = figure(replayed.low.0, replayed.high.0).replace(' ', "\u{a0}");
+            let range = format!("{low}–{}", in_text(replayed.high));
+            let text = format!("Replayed: {simulated} ({range}), {difference} of {model}");
+            (text, theme.ui.accent)
         }
         Some(Err(reason)) => (format!("These cannot be replayed together. {reason}"), theme.ui.warning),
         None if state.asked.is_nothing() => return,
