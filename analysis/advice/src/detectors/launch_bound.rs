@@ -15,6 +15,10 @@ pub(super) struct LaunchBound;
 
 const CODE: &str = "model = torch.compile(model, mode=\"reduce-overhead\")   # fuses, and captures CUDA graphs\n# or: torch.cuda.make_graphed_callables(model, (sample,))";
 
+/// What stands for fewer launches where no graph can be shown to be possible. Fused and compiled models spend a fifth to a
+/// half less on the host; a prior, not a measurement.
+const FASTER_HOST: &str = "host(least=1.2,most=2)=1.5x";
+
 impl Detector for LaunchBound {
     fn id(&self) -> &'static str {
         "launch-bound"
@@ -63,7 +67,7 @@ impl Detector for LaunchBound {
         let typical = median(kernels.iter().map(|&id| graph.node(id).dur_ns as f64).collect());
         let mut longest = gaps.clone();
         longest.sort_by_key(|gap| std::cmp::Reverse(gap.duration_ns()));
-        let edits = first_possible(scene, &["cuda-graph", "host=1.5x"]);
+        let edits = first_possible(scene, &["cuda-graph", FASTER_HOST]);
         let mut guards = vec![Guard {
             holds: true,
             text: "Gaps behind waits, data loading, garbage collection and long stretches of other host work are not counted."
@@ -73,7 +77,7 @@ impl Detector for LaunchBound {
             guards.push(Guard {
                 holds: false,
                 text: "The recording does not show work that repeats over three steps, as a graph needs: simulated is a host \
-                       1.5 times as fast."
+                       1.5 times as fast (1.2 to 2 times)."
                     .to_owned(),
             });
         }

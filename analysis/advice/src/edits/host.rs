@@ -5,11 +5,11 @@ use gapless_analysis::replay::Draft;
 use gapless_trace::EventId;
 use rustc_hash::FxHashSet;
 
-use super::{Basis, Effect, Outlook, Refusal, Transformation};
-use crate::spec::Edit;
+use super::{Basis, Effect, Outlook, Parameter, Refusal, Transformation};
+use crate::spec::{Edit, SpecError};
 use crate::study::Study;
 
-/// Speed of the host: `host=1.5x`, `host.launch-latency=2x`.
+/// Speed of the host: `host=1.5x`, `host(least=1.2,most=2)=1.5x`, `host.launch-latency=2x`.
 #[derive(Debug)]
 pub(super) struct Host;
 
@@ -30,16 +30,45 @@ impl Transformation for Host {
         Some("speed as a factor: 2x halves the time")
     }
 
+    fn parameters(&self) -> &'static [Parameter] {
+        &[
+            Parameter { name: "least", help: "speed at worst, as a factor (the value)" },
+            Parameter { name: "most", help: "speed at best, as a factor (the value)" },
+        ]
+    }
+
     fn basis(&self) -> Basis {
         Basis::Replay
     }
 
-    fn apply(&self, edit: &Edit, study: &Study<'_>, draft: &mut Draft<'_>, _: Outlook) -> Result<Effect, Refusal> {
+    fn check(&self, edit: &Edit) -> Result<(), SpecError> {
+        let value = edit.factor()?;
+        for (name, fits) in [("least", f64::le as fn(&f64, &f64) -> bool), ("most", f64::ge)] {
+            if let Some(speed) = edit.number(name)?.filter(|speed| *speed <= 0.0 || !fits(speed, &value)) {
+                return Err(SpecError::BadValue {
+                    parameter: name.to_owned(),
+                    value: speed.to_string(),
+                    expected: "a speed above zero, at worst no higher and at best no lower than the expected one"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &self,
+        edit: &Edit,
+        study: &Study<'_>,
+        draft: &mut Draft<'_>,
+        outlook: Outlook,
+    ) -> Result<Effect, Refusal> {
         let speed = edit
             .factor()
             .ok()
             .filter(|&speed| speed > 0.0)
             .ok_or_else(|| Refusal::new("a speed of zero never ends"))?;
+        let speed = outlook.pick(edit.number_or("most", speed), speed, edit.number_or("least", speed));
         let graph = study.graph();
         let mut touched = Vec::new();
         if edit.part() == Some("launch-latency") {

@@ -64,8 +64,10 @@ fn replayed_ui(ui: &mut Ui, state: &State, loaded: &Loaded) {
             let difference = signed(replayed.difference()).replace(' ', "\u{a0}");
             let (simulated, model) = (in_text(replayed.simulated), in_text(replayed.model));
             let low = figure(replayed.low.0, replayed.high.0).replace(' ', "\u{a0}");
-            let range = format!("{low}–{}", in_text(replayed.high));
-            let text = format!("Replayed: {simulated} ({range}), {difference} of {model}");
+            // Where all outlooks give one figure, it stands once.
+            let is_one = replayed.low.to_string() == replayed.high.to_string();
+            let range = if is_one { String::new() } else { format!(" ({low}–{})", in_text(replayed.high)) };
+            let text = format!("Replayed: {simulated}{range}, {difference} of {model}");
             (text, theme.ui.accent)
         }
         Some(Err(reason)) => (format!("These cannot be replayed together. {reason}"), theme.ui.warning),

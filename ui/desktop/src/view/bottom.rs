@@ -24,9 +24,7 @@ pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         ui.add_space(8.0);
-        for &tab in BottomTab::ALL {
-            tab_ui(ui, state, loaded, tab, messages);
-        }
+        tabs_ui(ui, state, loaded, messages);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.add_space(14.0);
             match state.tab {
@@ -77,18 +75,44 @@ pub fn bottom_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec
     }
 }
 
-fn tab_ui(ui: &mut Ui, state: &State, loaded: &Loaded, tab: BottomTab, messages: &mut Vec<Message>) {
-    let colors = &state.theme.ui;
-    let is_chosen = state.tab == tab;
+/// All tabs; on a narrow window closer together, and where even that is too long, moved by the wheel.
+fn tabs_ui(ui: &mut Ui, state: &State, loaded: &Loaded, messages: &mut Vec<Message>) {
+    let font = egui::FontId::proportional(metrics::BODY_FONT);
+    let text_width = |tab: &BottomTab| {
+        ui.painter().layout_no_wrap(tab_text(loaded, *tab), font.clone(), state.theme.ui.text).size().x
+    };
+    let texts: f32 = BottomTab::ALL.iter().map(text_width).sum();
+    let spare = (ui.available_width() - texts) / BottomTab::ALL.len() as f32 - ui.spacing().item_spacing.x;
+    let padding = spare.clamp(10.0, 20.0);
+    let mut draw = |ui: &mut Ui| {
+        for &tab in BottomTab::ALL {
+            tab_ui(ui, state, loaded, tab, padding, messages);
+        }
+    };
+    if spare >= 10.0 {
+        draw(ui);
+    } else {
+        let bar = egui::scroll_area::ScrollBarVisibility::AlwaysHidden;
+        ScrollArea::horizontal().id_salt("tabs").scroll_bar_visibility(bar).show(ui, draw);
+    }
+}
+
+fn tab_text(loaded: &Loaded, tab: BottomTab) -> String {
     let lost = loaded.trace.warnings().lost();
-    let text = match tab {
+    match tab {
         BottomTab::Warnings if lost > 0 => format!("{} · {} lost", tab.title(), thousands(lost)),
         _ => tab.title().to_owned(),
-    };
+    }
+}
+
+fn tab_ui(ui: &mut Ui, state: &State, loaded: &Loaded, tab: BottomTab, padding: f32, messages: &mut Vec<Message>) {
+    let colors = &state.theme.ui;
+    let is_chosen = state.tab == tab;
+    let text = tab_text(loaded, tab);
     let color = if is_chosen { colors.text } else { colors.dim };
     let font = egui::FontId::proportional(metrics::BODY_FONT);
     let galley = ui.painter().layout_no_wrap(text, font, color);
-    let (rect, response) = ui.allocate_exact_size(vec2(galley.size().x + 20.0, TAB_HEIGHT), Sense::click());
+    let (rect, response) = ui.allocate_exact_size(vec2(galley.size().x + padding, TAB_HEIGHT), Sense::click());
     let color = if response.hovered() { colors.text } else { color };
     let place = egui::Align2::CENTER_CENTER.align_size_within_rect(galley.size(), rect);
     ui.painter().galley_with_override_text_color(place.min, galley, color);

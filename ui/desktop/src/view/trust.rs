@@ -63,9 +63,9 @@ fn pill_ui(ui: &mut Ui, state: &State, trust: &Trust) -> egui::Response {
     ];
     // On a narrow window the grade must do.
     let room = ui.available_width();
-    let parts = if trust.device_work == 0 || room < 560.0 {
+    let parts = if trust.device_work == 0 || room < 640.0 {
         0
-    } else if room < 760.0 {
+    } else if room < 900.0 {
         1
     } else {
         figures.len()
