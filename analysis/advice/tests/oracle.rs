@@ -124,3 +124,32 @@ fn faster_threads() {
         },
     );
 }
+
+/// Nothing that can be asked for is without a machine that really does it.
+#[test]
+fn every_transformation_is_run() {
+    let tests = [
+        include_str!("oracle.rs"),
+        include_str!("oracle_device.rs"),
+        include_str!("oracle_host.rs"),
+        include_str!("oracle_more.rs"),
+        include_str!("oracle_ranks.rs"),
+        include_str!("oracle_waits.rs"),
+    ];
+    let mut missing = Vec::new();
+    for transformation in gapless_advice::transformations() {
+        let id = transformation.id();
+        let parts = transformation.parts();
+        let names = if parts.is_empty() {
+            vec![id.to_owned()]
+        } else {
+            parts.iter().map(|part| format!("{id}.{part}")).collect()
+        };
+        let is_run = |name: &String| {
+            let begins = |end: char| tests.iter().any(|test| test.contains(&format!("\"{name}{end}")));
+            ['"', '(', '='].into_iter().any(begins)
+        };
+        missing.extend(names.into_iter().filter(|name| !is_run(name)));
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}

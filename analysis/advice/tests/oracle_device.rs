@@ -6,28 +6,8 @@ mod machine;
 mod oracle;
 
 use gapless_trace::Args;
-use machine::{Collective, GAP, Kernel, Op, Program, Rng, kernel, launch, op, run};
-use oracle::{PROGRAMS, agree};
-
-/// Steps of `pieces`, each followed by a wait for the device.
-fn steps(rng: &mut Rng, count: u64, mut pieces: impl FnMut(&mut Rng, &mut Vec<Op>)) -> Vec<Op> {
-    let mut ops = Vec::new();
-    for step in 0..count {
-        ops.push(Op::StepBegin(step));
-        pieces(rng, &mut ops);
-        ops.push(Op::SyncDevice);
-        ops.push(Op::StepEnd(step));
-    }
-    ops
-}
-
-/// Kernels of a stream that keep the device busy.
-fn busy(rng: &mut Rng, ops: &mut Vec<Op>, count: u64) {
-    for _ in 0..count {
-        ops.push(Op::Work(rng.range(1_000, 8_000)));
-        ops.push(launch(7, "ampere_sgemm_128x64_tn", rng.range(10_000, 90_000)));
-    }
-}
+use machine::{GAP, Kernel, Op, Program, Rng, inputs, kernel, launch, op, op_with, run};
+use oracle::{PROGRAMS, agree, busy, collective, noisy, ranks, steps};
 
 #[test]
 fn removed_kernels() {
@@ -211,19 +191,22 @@ fn graphs_instead_of_launches() {
 fn faster_devices() {
     for seed in 0..PROGRAMS {
         let shape = Rng(Rng(seed).next());
-        let make = |by: f64| {
+        let make = |compute: f64, memory: f64| {
             let mut rng = shape.clone();
             Program::one(steps(&mut rng, 3, |rng, ops| {
+                let scaled = |dur: i64, by: f64| (2_000.0 + (dur - 2_000) as f64 / by).round() as i64;
                 for _ in 0..30 {
                     ops.push(Op::Work(rng.range(1_000, 20_000)));
-                    let dur = rng.range(3_000, 90_000);
-                    let scaled = 2_000.0 + (dur - 2_000) as f64 / by;
-                    ops.push(launch(7, "ampere_sgemm_128x64_tn", scaled.round() as i64));
-                    ops.push(launch(7, "void at::native::reduce_kernel", rng.range(3_000, 50_000)));
+                    ops.push(launch(7, "ampere_sgemm_128x64_tn", scaled(rng.range(3_000, 90_000), compute)));
+                    ops.push(launch(7, "void at::native::reduce_kernel", scaled(rng.range(3_000, 50_000), memory)));
                 }
             }))
         };
-        agree(seed, &make(1.0), &make(2.0), &["gpu.compute=2x"], 0.01);
+        let (edit, after) = match seed % 2 {
+            0 => ("gpu.compute=2x", make(2.0, 1.0)),
+            _ => ("gpu.memory=1.5x", make(1.0, 1.5)),
+        };
+        agree(seed, &make(1.0, 1.0), &after, &[edit], 0.01);
     }
 }
 
@@ -250,22 +233,33 @@ fn larger_batches() {
 
 #[test]
 fn other_bits() {
+    // Of products in 32 bits, and of those in 16.
+    let factors = [
+        ("precision.bf16", 4.0, 1.0),
+        ("precision.fp16", 4.0, 1.0),
+        ("precision.tf32", 3.0, 1.0),
+        ("precision.fp8", 1.0, 1.5),
+    ];
     for seed in 0..PROGRAMS {
         let shape = Rng(Rng(seed).next());
-        let make = |by: f64| {
+        let make = |wide: f64, narrow: f64| {
             let mut rng = shape.clone();
             Program::one(steps(&mut rng, 3, |rng, ops| {
+                let scaled = |dur: i64, by: f64| (2_000.0 + (dur - 2_000) as f64 / by).round() as i64;
                 for _ in 0..20 {
                     ops.push(Op::Work(rng.range(1_000, 20_000)));
-                    let dur = 2_000.0 + rng.range(1_000, 300_000) as f64 / by;
-                    ops.push(launch(7, "ampere_sgemm_128x64_tn", dur.round() as i64));
-                    // Has 16 bits already.
-                    ops.push(launch(7, "ampere_fp16_s16816gemm_fp16", rng.range(3_000, 50_000)));
+                    let mut product = |kernel: &str, dtype: &str, dur: i64| {
+                        let args = inputs(&[&[512, 512], &[512, 512]], &[dtype, dtype], &["", ""]);
+                        ops.push(op_with("aten::mm", args, 7, kernel, dur));
+                    };
+                    product("ampere_sgemm_128x64_tn", "float", scaled(rng.range(3_000, 300_000), wide));
+                    let dur = scaled(rng.range(3_000, 50_000), narrow);
+                    product("ampere_fp16_s16816gemm_fp16", "c10::Half", dur);
                 }
             }))
         };
-        let edit = if seed % 2 == 0 { "precision.bf16" } else { "precision.fp16" };
-        agree(seed, &make(1.0), &make(4.0), &[edit], 0.01);
+        let (edit, wide, narrow) = factors[seed as usize % factors.len()];
+        agree(seed, &make(1.0, 1.0), &make(wide, narrow), &[edit], 0.01);
     }
 }
 
@@ -317,29 +311,26 @@ fn work_on_another_stream() {
     }
 }
 
-/// A collective over all ranks.
-fn collective(name: &str, sequence: u64, elements: u64) -> Collective {
-    Collective { name: name.to_owned(), group: "0".to_owned(), sequence, elements, dtype: "Float".to_owned() }
-}
-
-/// Runs a program of several ranks: `body` gets the shape that they share, a source of their own, and the rank.
-fn ranks(seed: u64, count: usize, body: impl Fn(&mut Rng, &mut Rng, usize) -> Vec<Op>) -> Program {
-    let shape = Rng(Rng(seed).next());
-    Program::of((0..count).map(|rank| body(&mut shape.clone(), &mut Rng(seed * 31 + rank as u64), rank)).collect())
-}
-
 #[test]
 fn faster_links() {
     for seed in 0..PROGRAMS {
-        let make = |by: f64| {
-            ranks(seed, 2 + seed as usize % 3, |shape, own, _| {
+        let count = 2 + seed as usize % 3;
+        // All ranks on one host, or each on its own.
+        let (edit, latency, rate, apart) = [
+            ("link(alpha-us=20)=2x", 1.0, 2.0, false),
+            ("link.nvlink(alpha-us=20)=2x", 1.0, 2.0, false),
+            ("link.network(alpha-us=20)=2x", 1.0, 2.0, true),
+            ("link.latency(alpha-us=20)=2x", 2.0, 1.0, false),
+        ][seed as usize % 4];
+        let make = |latency: f64, rate: f64| {
+            let program = ranks(seed, count, |shape, own, _| {
                 let mut sequence = 0;
                 steps(shape, 4, |shape, ops| {
                     for _ in 0..6 {
                         busy(own, ops, 4);
                         // α 20 µs, 100 bytes per ns before.
                         let elements = 1_u64 << (16 + shape.below(8));
-                        let transfer = 20_000.0 + elements as f64 * 4.0 / (100.0 * by);
+                        let transfer = 20_000.0 / latency + elements as f64 * 4.0 / (100.0 * rate);
                         ops.push(Op::Collective {
                             cost: 5_000,
                             stream: 7,
@@ -349,9 +340,11 @@ fn faster_links() {
                         sequence += 1;
                     }
                 })
-            })
+            });
+            let host = |rank: usize| format!("node{}", if apart { rank } else { 0 });
+            Program { hosts: (0..count).map(host).collect(), ..program }
         };
-        agree(seed, &make(1.0), &make(2.0), &["link(alpha-us=20)=2x"], 0.01);
+        agree(seed, &make(1.0, 1.0), &make(latency, rate), &[edit], 0.01);
     }
 }
 
@@ -432,17 +425,21 @@ fn merged_collectives() {
 
 #[test]
 fn ranks_as_fast_as_the_others() {
+    // Slower on the third rank of three: its kernels, or its threads.
     for seed in 0..PROGRAMS {
-        let make = |slow: f64| {
+        let make = |kernels: [f64; 3], threads: [f64; 3]| {
             ranks(seed, 3, |shape, _, rank| {
                 let mut sequence = 0;
                 steps(shape, 4, |shape, ops| {
+                    let by = |dur: i64, factor: f64| (dur as f64 * factor).round() as i64;
                     for _ in 0..4 {
                         for _ in 0..6 {
-                            ops.push(Op::Work(shape.range(1_000, 8_000)));
-                            let by = if rank == 2 { slow } else { 1.0 };
-                            let dur = (shape.range(10_000, 90_000) as f64 * by).round() as i64;
-                            ops.push(launch(7, "ampere_sgemm_128x64_tn", dur));
+                            ops.push(Op::Work(by(shape.range(1_000, 60_000), threads[rank])));
+                            ops.push(launch(
+                                7,
+                                "ampere_sgemm_128x64_tn",
+                                by(shape.range(10_000, 90_000), kernels[rank]),
+                            ));
                         }
                         ops.push(machine::all_reduce(7, sequence, 1 << 16, shape.range(20_000, 90_000)));
                         sequence += 1;
@@ -450,7 +447,13 @@ fn ranks_as_fast_as_the_others() {
                 })
             })
         };
-        agree(seed, &make(1.3), &make(1.0), &["no-stragglers.compute"], 0.01);
+        let (same, slow) = ([1.0; 3], [1.0, 1.0, 1.6]);
+        let (edit, before, after) = match seed % 3 {
+            0 => ("no-stragglers.compute", make(slow, same), make(same, same)),
+            1 => ("no-stragglers.host", make(same, slow), make(same, same)),
+            _ => ("no-stragglers.even", make(slow, same), make([3.6 / 3.0; 3], same)),
+        };
+        agree(seed, &before, &after, &[edit], 0.01);
     }
 }
 
@@ -559,22 +562,6 @@ fn ranges_hold_under_noise() {
             }));
             let mut changed = program.clone();
             changed.change(|_, op| change(op));
-            let noisy = |program: &Program, seed: u64| {
-                let (mut program, mut rng) = (program.clone(), Rng(seed));
-                program.change(|_, op| {
-                    let mut vary =
-                        |dur: &mut i64| *dur = (*dur as f64 * (0.85 + rng.below(300) as f64 / 1000.0)) as i64;
-                    match op {
-                        Op::Work(dur) | Op::Load(dur) => vary(dur),
-                        Op::Launch(cost, _, kernel) => {
-                            vary(cost);
-                            vary(&mut kernel.dur);
-                        }
-                        _ => {}
-                    }
-                });
-                program
-            };
             let recording = machine::trace(&run(&noisy(&program, seed * 2 + 1)));
             let study = gapless_advice::Study::new(&recording);
             let predicted =

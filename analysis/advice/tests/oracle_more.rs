@@ -6,18 +6,7 @@ mod machine;
 mod oracle;
 
 use machine::{Collective, Op, Program, Rng, launch};
-use oracle::{PROGRAMS, agree};
-
-fn steps(rng: &mut Rng, count: u64, mut pieces: impl FnMut(&mut Rng, &mut Vec<Op>)) -> Vec<Op> {
-    let mut ops = Vec::new();
-    for step in 0..count {
-        ops.push(Op::StepBegin(step));
-        pieces(rng, &mut ops);
-        ops.push(Op::SyncDevice);
-        ops.push(Op::StepEnd(step));
-    }
-    ops
-}
+use oracle::{PROGRAMS, agree, steps};
 
 /// Calls for memory that wait for the device, and calls that cost more than they wait.
 #[test]

@@ -170,6 +170,8 @@ pub struct Program {
     pub device: String,
     /// Hosts of the ranks; empty for one host.
     pub hosts: Vec<String>,
+    /// From a launch to its work, in ns; [`LAUNCH`] if not given.
+    pub launch_latency: Option<i64>,
 }
 
 impl Program {
@@ -245,6 +247,7 @@ struct Stream {
 
 struct Rank<'m> {
     rank: usize,
+    launch_latency: i64,
     arrivals: &'m BTreeMap<(Key, usize), i64>,
     found: BTreeMap<(Key, usize), i64>,
     streams: BTreeMap<i64, Stream>,
@@ -268,6 +271,7 @@ pub fn run(program: &Program) -> Run {
         for (rank, (offset, ops)) in program.ranks.iter().enumerate() {
             let mut state = Rank {
                 rank,
+                launch_latency: program.launch_latency.unwrap_or(LAUNCH),
                 arrivals: &arrivals,
                 found: BTreeMap::new(),
                 streams: BTreeMap::new(),
@@ -453,7 +457,7 @@ impl Rank<'_> {
 
     fn begins(&mut self, now: i64, stream: i64) -> i64 {
         let state = self.streams.entry(stream).or_default();
-        let mut begins = now + LAUNCH;
+        let mut begins = now + self.launch_latency;
         if let Some(free) = state.free {
             begins = begins.max(free + GAP);
         }
