@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gapless_analysis::{AnalysisOptions, StepSource, analyze};
+use gapless_analysis::{AnalysisOptions, Culprit, StepSource, analyze, stragglers};
 use gapless_formats::{OpenOptions, Silent, open};
 use gapless_tests::oracle::real_traces;
 use gapless_tests::python;
@@ -150,4 +150,70 @@ fn the_table_of_a_long_last_stage_is_read() {
 #[test]
 fn the_table_of_one_slow_worker_is_read() {
     check_real("AR", 16, 44, 64);
+}
+
+/// Every number that was published about the two tables, to 1e-4 (T1).
+fn check_published(name: &str, culprit: &Culprit) {
+    let Some(root) = real_traces() else { return };
+    let trace = open_one(&root.join(format!("traces/straggler/trace-{name}.parquet")));
+    let begun = std::time::Instant::now();
+    let found = stragglers(&trace).unwrap().unwrap();
+    eprintln!("{name}: {} in {:?}", trace.events().len(), begun.elapsed());
+    let read = |what: &str| -> Value {
+        let path = root.join(format!("expected/straggler/{what}-{name}.json"));
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let near = |what: &str, found: f64, wanted: &Value| {
+        let wanted = wanted.as_f64().unwrap();
+        assert!((found - wanted).abs() <= 1e-4 * wanted.abs().max(1e-3), "{name} {what}: {found}, not {wanted}");
+    };
+    let answers = read("result");
+    let mut checked = 0;
+    for (place, step) in found.steps.iter().enumerate() {
+        let number = step.step.to_string();
+        near("recorded", step.recorded_ns / 1e9, &answers["step_t_base"][&number]);
+        near("no delay", step.no_delay_ns / 1e9, &answers["step_t_nodelay"][&number]);
+        near("ideal", step.ideal_ns / 1e9, &answers["step_t_noblk"][&number]);
+        near("slowdown of a step", step.no_delay_ns / step.ideal_ns, &answers["blocking_step_slowdown"][&number]);
+        near("delay of a step", step.recorded_ns / step.no_delay_ns, &answers["launch_step_slowdown"][&number]);
+        for (scores, what) in
+            [(&found.by_replica, "dp_rank"), (&found.by_stage, "stage"), (&found.by_operator, "optype")]
+        {
+            let wanted = &answers[format!("blocking_decompose_by_{what}_per_step")][&number];
+            assert_eq!(wanted.as_object().unwrap().len(), scores.len(), "{what}");
+            for score in scores {
+                near(&score.key, score.slowdown_by_step[place], &wanted[&score.key]);
+                checked += 1;
+            }
+        }
+    }
+    near("slowdown", found.slowdown, &answers["blocking_slowdown"]);
+    near("delay", found.delay_slowdown, &answers["launch_slowdown"]);
+    for (scores, what) in [(&found.by_replica, "dp_rank"), (&found.by_stage, "stage"), (&found.by_operator, "optype")] {
+        for score in scores {
+            near(&score.key, score.slowdown, &answers[format!("blocking_decompose_by_{what}")][&score.key]);
+        }
+    }
+    for (part, file, share) in [(&found.worst_workers, "mw", "Mw"), (&found.last_stage, "ms", "Ms")] {
+        let answers = read(file);
+        near("removed", part.removed_ns / 1e9, &answers["trem"]);
+        near("added back", part.added_ns / 1e9, &answers["tadd"]);
+        near("whole", found.mean.no_delay_ns / 1e9, &answers["tori"]);
+        near("ideal", found.mean.ideal_ns / 1e9, &answers["tideal"]);
+        near("removed share", part.removed_share, &answers["rem"]);
+        near("added share", part.added_share, &answers["add"]);
+        near("contribution", part.removed_share, &answers[share]);
+    }
+    assert!(checked > 500, "{checked}");
+    assert_eq!(found.culprit, *culprit);
+}
+
+#[test]
+fn a_long_last_stage_is_named_with_the_published_figures() {
+    check_published("ST", &Culprit::Stage(3));
+}
+
+#[test]
+fn one_slow_worker_is_named_with_the_published_figures() {
+    check_published("AR", &Culprit::Workers(vec![0]));
 }
