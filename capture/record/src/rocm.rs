@@ -47,8 +47,7 @@ fn find_below(root: &Path, variable: &impl Fn(&str) -> Option<OsString>) -> Opti
 fn in_folders(folders: &[PathBuf]) -> Option<PathBuf> {
     folders.iter().find_map(|folder| {
         let files = std::fs::read_dir(folder).ok()?;
-        let is_it =
-            |path: &PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(NAME));
+        let is_it = |path: &PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(NAME));
         files.flatten().map(|file| file.path()).filter(is_it).min()
     })
 }

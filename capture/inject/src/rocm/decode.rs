@@ -7,8 +7,10 @@ use std::time::Instant;
 use gapless_ring::device::{DeviceKind, Head, Launch, Moved, SCRATCH};
 use gapless_ring::layout::{Kind as RecordKind, Record};
 use gapless_ring::writer;
-use rocprofiler_sys::layout::{allocation, call, copy, kernel, old_allocation, old_call, old_scratch, oldest_scratch, scratch};
 use rocprofiler_sys::layout::{WITH_ANCESTOR, symbol};
+use rocprofiler_sys::layout::{
+    allocation, call, copy, kernel, old_allocation, old_call, old_scratch, oldest_scratch, scratch,
+};
 use rocprofiler_sys::{Category, Field, Kind, Record as Activity, Rocprofiler};
 
 use super::agents::Devices;
@@ -270,7 +272,8 @@ impl Decoder {
                 let is_release = matches!(record.operation(), 3 | 4);
                 let field = if is_new { allocation::ADDRESS } else { old_allocation::ADDRESS };
                 let address = record.u64(field);
-                let of = if is_release { self.allocations.remove(&address) } else { Some(self.remember(record, is_new)) };
+                let of =
+                    if is_release { self.allocations.remove(&address) } else { Some(self.remember(record, is_new)) };
                 // Memory from before the recording says neither its size nor its device.
                 let Some(of) = of else { return };
                 let head = Head { end: of.bytes, id: address, device: of.device, stream: u32::MAX, ..Head::default() };
@@ -341,12 +344,10 @@ impl Decoder {
         let to = self.devices.gpu(record.u64(copy::TO_AGENT));
         let direction = match (from, to) {
             // Without agents the operation's number says it, which may move between versions.
-            _ if !self.devices.is_known() => {
-                [0, HOST_TO_HOST, HOST_TO_DEVICE, DEVICE_TO_HOST, WITHIN_DEVICE]
-                    .get(usize::try_from(record.operation()).unwrap_or(0))
-                    .copied()
-                    .unwrap_or(0)
-            }
+            _ if !self.devices.is_known() => [0, HOST_TO_HOST, HOST_TO_DEVICE, DEVICE_TO_HOST, WITHIN_DEVICE]
+                .get(usize::try_from(record.operation()).unwrap_or(0))
+                .copied()
+                .unwrap_or(0),
             (None, None) => HOST_TO_HOST,
             (None, Some(_)) => HOST_TO_DEVICE,
             (Some(_), None) => DEVICE_TO_HOST,

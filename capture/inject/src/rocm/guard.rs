@@ -18,8 +18,7 @@ const NO_TOOLS: c_int = 1;
 /// Names that rocprofiler-sdk has in releases of ROCm.
 const NAMES: [&str; 3] = ["librocprofiler-sdk.so", "librocprofiler-sdk.so.1", "librocprofiler-sdk.so.0"];
 
-type Register =
-    unsafe extern "C" fn(*const c_char, *const c_void, u32, *mut *mut c_void, u64, *mut c_void) -> c_int;
+type Register = unsafe extern "C" fn(*const c_char, *const c_void, u32, *mut *mut c_void, u64, *mut c_void) -> c_int;
 
 /// In front of `librocprofiler-register`'s function: a ROCm runtime tells its table of functions.
 ///

@@ -122,10 +122,11 @@ extern "C" fn initialize(_finalize: *const c_void, _data: *mut c_void) -> c_int 
 extern "C" fn finalize(_data: *mut c_void) {
     let _ = std::panic::catch_unwind(|| {
         if is_owner() {
-            worker::finish();
-            // What ran until now has come since.
-            flush();
-            say_counts();
+            if worker::finish() {
+                // What ran until now has come since.
+                flush();
+                say_counts();
+            }
             writer::finish();
         }
     });

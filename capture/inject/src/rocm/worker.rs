@@ -63,9 +63,12 @@ fn enable() {
 }
 
 /// Takes what rocprofiler holds, and waits for it, but not for ever: whoever ends the process may do so inside ROCm. The
-/// worker calls nothing of rocprofiler's afterwards, which is about to take its threads down.
-pub(super) fn finish() {
-    IS_ENDING.store(true, Ordering::Release);
+/// worker calls nothing of rocprofiler's afterwards, which is about to take its threads down. False where it did not come
+/// back, so that rocprofiler had better not be asked again.
+pub(super) fn finish() -> bool {
+    if IS_ENDING.swap(true, Ordering::AcqRel) {
+        return HAS_ENDED.load(Ordering::Acquire);
+    }
     if let Some(handle) = HANDLE.get() {
         handle.unpark();
     }
@@ -76,6 +79,7 @@ pub(super) fn finish() {
     if !HAS_ENDED.load(Ordering::Acquire) && !HAS_SAID.swap(true, Ordering::Relaxed) {
         super::tell("what rocprofiler still held at the end of the process is not recorded: it did not hand it over");
     }
+    HAS_ENDED.load(Ordering::Acquire)
 }
 
 fn run(rocprofiler: &Rocprofiler, configured: &Configured) {
