@@ -44,7 +44,7 @@ static void end(void) { if (pop) pop(); }
 
 #define GEMM "_ZN7cutlass6KernelI4gemmEEvPfi.kd"
 #define ADD "_ZN2at6native29vectorized_elementwise_kernelILi4EfEEviT0_.kd"
-#define RCCL "_Z34ncclDevKernel_Generic_4ncclDevKernelArgsStorage.kd"
+#define RCCL "_Z23ncclDevKernel_Generic_424ncclDevKernelArgsStorageILm4096EE.kd"
 
 static void train(int steps) {
     char name[64];

@@ -5,18 +5,18 @@ use std::collections::HashMap;
 use rocprofiler_sys::layout::{AGENT_GPU, agent, memory_bank};
 use rocprofiler_sys::{Record, Rocprofiler};
 
-use crate::device::fact;
-
 /// What the agents of the machine are, by their handles.
 #[derive(Debug, Default)]
 pub(super) struct Devices {
     /// Numbers of the GPUs, counted in the order of their nodes.
     gpus: HashMap<u64, u32>,
     others: usize,
+    /// What each GPU says of itself, in lines of `key=value`.
+    pub texts: Vec<String>,
 }
 
 impl Devices {
-    /// Asks for the agents, and tells of each GPU in the recording.
+    /// Asks for the agents.
     pub fn ask(rocprofiler: &Rocprofiler) -> Devices {
         let mut found: Vec<(u32, u64, String)> = Vec::new();
         let mut others = 0;
@@ -31,12 +31,12 @@ impl Devices {
             super::tell(&format!("properties of AMD GPUs are not recorded: {status}"));
         }
         found.sort_by_key(|gpu| gpu.0);
-        let mut gpus = HashMap::new();
+        let (mut gpus, mut texts) = (HashMap::new(), Vec::new());
         for (number, (_, handle, text)) in (0..).zip(found) {
             gpus.insert(handle, number);
-            fact("hip.device", &format!("id={number}\n{text}"));
+            texts.push(format!("id={number}\n{text}"));
         }
-        Devices { gpus, others }
+        Devices { gpus, others, texts }
     }
 
     /// The number of a GPU; `None` for processors and for handles that are not known.

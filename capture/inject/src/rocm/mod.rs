@@ -136,9 +136,13 @@ fn set_up() -> Result<(), String> {
     let rocprofiler = Rocprofiler::find(VERSION.load(Ordering::Acquire)).map_err(|missing| missing.to_string())?;
     let rocprofiler = ROCPROFILER.get_or_init(|| rocprofiler);
     let version = rocprofiler.version();
-    fact("hip.rocprofiler_version", &format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100));
-    fact("hip.rocprofiler", &rocprofiler.path().display().to_string());
     let devices = Devices::ask(rocprofiler);
+    // Told by the worker: what a thread of the image says of the process is taken for the whole process.
+    let mut facts = vec![
+        ("hip.rocprofiler_version", format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)),
+        ("hip.rocprofiler", rocprofiler.path().display().to_string()),
+    ];
+    facts.extend(devices.texts.iter().map(|text| ("hip.device", text.clone())));
     if let Ok(mut decoder) = DECODER.lock() {
         *decoder = Some(Decoder::new(rocprofiler, devices));
     }
@@ -161,7 +165,7 @@ fn set_up() -> Result<(), String> {
     // SAFETY: takes nothing and cannot fail.
     OWNER.store(unsafe { libc::getpid() } as u32, Ordering::Release);
     writer::note_source(SOURCE_ROCPROFILER);
-    if !worker::start(rocprofiler, configured) {
+    if !worker::start(rocprofiler, configured, facts) {
         OWNER.store(0, Ordering::Release);
         return Err("the system gives no further thread".to_owned());
     }

@@ -27,10 +27,20 @@ static IS_ENDING: AtomicBool = AtomicBool::new(false);
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 static HAS_SAID: AtomicBool = AtomicBool::new(false);
 
-/// Starts the worker. False where the system gives no thread.
-pub(super) fn start(rocprofiler: &'static Rocprofiler, configured: Configured) -> bool {
+/// Starts the worker, which tells these facts first. False where the system gives no thread.
+pub(super) fn start(
+    rocprofiler: &'static Rocprofiler,
+    configured: Configured,
+    facts: Vec<(&'static str, String)>,
+) -> bool {
     let started = device::spawn("gapless-rocm", move || {
-        if std::panic::catch_unwind(|| run(rocprofiler, &configured)).is_err() {
+        let done = std::panic::catch_unwind(|| {
+            for (key, value) in &facts {
+                device::fact(key, value);
+            }
+            run(rocprofiler, &configured);
+        });
+        if done.is_err() {
             super::tell("AMD GPU work may be missing from here on: the recording of it failed");
         }
         HAS_ENDED.store(true, Ordering::Release);
