@@ -242,13 +242,11 @@ fn what_is_refused_or_missing_is_one_line_and_the_job_goes_on() {
     assert_eq!((process.of(DeviceKind::Copy).len(), process.of(DeviceKind::Kernel).len()), (0, 2));
     assert_eq!(process.notices().len(), 1);
 
-    for (version, words) in [("302", "ROCm 6.2 or newer")] {
-        let (output, processes) = stub.run(&["kinds"], &[("STUB_ROCP_VERSION", version)]);
-        assert!(output.status.success());
-        let lines = lines_of_ours(&output);
-        assert!(matches!(lines.as_slice(), [line] if line.contains(words)), "{lines:?}");
-        assert!(one(&processes).told.is_empty());
-    }
+    let (output, processes) = stub.run(&["kinds"], &[("STUB_ROCP_VERSION", "302")]);
+    assert!(output.status.success());
+    let lines = lines_of_ours(&output);
+    assert!(matches!(lines.as_slice(), [line] if line.contains("ROCm 6.2 or newer")), "{lines:?}");
+    assert!(one(&processes).told.is_empty());
 
     // A library without one of the functions.
     let Some(stub) = Stub::build(&["-DWITHOUT_AGENTS"]) else { return };
