@@ -96,7 +96,7 @@ pub struct Report {
 pub type Check = fn(&Machine, &Job) -> Finding;
 
 /// Every check, in the order of the report.
-pub const CHECKS: [Check; 14] = [
+pub const CHECKS: [Check; 15] = [
     packages::operators,
     packages::nvtx,
     packages::mpi,
@@ -105,6 +105,7 @@ pub const CHECKS: [Check; 14] = [
     checks::native_samples,
     checks::context_switches,
     packages::gpu,
+    packages::amd,
     packages::nccl,
     packages::jax,
     packages::kineto,

@@ -126,8 +126,8 @@ fn a_good_machine_has_nothing_to_mend() {
     let report = report(&tree.machine, &tree.job);
     assert_eq!(report.findings.len(), CHECKS.len());
     for finding in &report.findings {
-        // Only JAX is not in this job.
-        let expected = if finding.id == "jax" { State::No } else { State::Yes };
+        // Only JAX is not in this job, and the GPU is NVIDIA's.
+        let expected = if matches!(finding.id, "jax" | "amd") { State::No } else { State::Yes };
         assert_eq!((finding.state, &finding.fix), (expected, &None), "{finding:?}");
     }
     assert_eq!(report.machine, "Some Linux 12, kernel 6.1.0-x, x86_64 with 2 processors, user 1000");
@@ -282,6 +282,26 @@ fn native_samples_and_context_switches() {
     tree.expect("context_switches", State::No, &["does not offer it"]);
     tree.set("boot/config-6.1.0-x", "# CONFIG_PERF_EVENTS is not set");
     tree.expect("context_switches", State::No, &["built without it"]);
+}
+
+#[test]
+fn amd() {
+    let mut tree = Tree::new();
+    tree.expect("amd", State::No, &["no AMD driver"]);
+    tree.set("usr/lib/x86_64-linux-gnu/libamdhip64.so.7", "");
+    tree.expect("amd", State::No, &["no AMD driver"]);
+    tree.set(".dockerenv", "");
+    tree.expect("amd", State::No, &["--device=/dev/kfd"]);
+    tree.set("dev/kfd", "");
+    tree.expect("amd", State::No, &["no librocprofiler-sdk.so", "install"]);
+    tree.set("opt/rocm/lib/librocprofiler-sdk.so.1", "");
+    tree.expect("amd", State::Partly, &["where the loader does not look", "LD_LIBRARY_PATH"]);
+    tree.set("etc/ld.so.cache", "glibc\0librocprofiler-sdk.so.1\0/opt/rocm/lib/librocprofiler-sdk.so.1\0");
+    tree.expect("amd", State::Partly, &["kernels", "never tried"]);
+    tree.unset("etc/ld.so.cache");
+    tree.variable("LD_LIBRARY_PATH", "/opt/rocm/lib");
+    tree.variable("ROCP_TOOL_LIBRARIES", "/other.so");
+    tree.expect("amd", State::Partly, &["beside /other.so"]);
 }
 
 #[test]
@@ -474,7 +494,7 @@ fn the_report_fits_any_width() {
         }
         let end = text.lines().rev().take_while(|line| !line.is_empty()).collect::<Vec<_>>();
         let end = end.into_iter().rev().collect::<Vec<_>>().join(" ");
-        assert_eq!(end, "8 of 14 can be recorded, 1 partly, 5 unknown");
+        assert_eq!(end, "8 of 15 can be recorded, 1 partly, 1 not, 5 unknown");
     }
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["findings"][0]["id"], "operators");

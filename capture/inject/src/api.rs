@@ -118,9 +118,11 @@ pub extern "C" fn gapless_step(step: c_longlong) {
         if step == first {
             writer::set_recording(true);
             crate::cuda::recording_changed(true);
+            crate::rocm::recording_changed(true);
         } else if step == end {
             writer::set_recording(false);
             crate::cuda::recording_changed(false);
+            crate::rocm::recording_changed(false);
         }
     }
     // The recorder goes by steps, so it must see them while it does not record.

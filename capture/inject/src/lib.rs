@@ -1,8 +1,8 @@
 //! What runs inside a recorded job, in one image that all injection variables name.
 //!
 //! Each source of events has a file or folder of its own: [`api`] is the C interface for the Python hook and for
-//! whoever links nothing, [`nvtx`] and [`itt`] answer the two annotation interfaces, [`cuda`] the CUDA driver, [`nccl`]
-//! is the plugin that NCCL asks for. `mpi` and `gloo` stand in front of communication libraries where the image is
+//! whoever links nothing, [`nvtx`] and [`itt`] answer the two annotation interfaces, [`cuda`] the CUDA driver, `rocm`
+//! AMD's rocprofiler-sdk, [`nccl`] is the plugin that NCCL asks for. `mpi` and `gloo` stand in front of communication libraries where the image is
 //! preloaded. All write into the calling thread's ring
 //! ([`gapless_ring::writer`]).
 //!
@@ -17,11 +17,13 @@
 pub mod api;
 mod classify;
 pub mod cuda;
+mod device;
 mod gloo;
 pub mod itt;
 mod mpi;
 pub mod nccl;
 pub mod nvtx;
 mod pin;
+mod rocm;
 mod symbols;
 mod table;

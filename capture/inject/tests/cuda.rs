@@ -7,38 +7,18 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::Ordering::Relaxed;
 
-use gapless_ring::device::{DeviceKind, Head, Launch, Moved};
-use gapless_ring::layout::{Kind, Record, SOURCE_CUPTI};
-use gapless_ring::reader::{SegmentReader, extra_bytes};
+use gapless_ring::device::{DeviceKind, Launch, Moved};
+use gapless_ring::layout::SOURCE_CUPTI;
+use gapless_ring::reader::SegmentReader;
 
 mod common;
+
+use common::device::{Process, Told, lines_of_ours, read};
 
 /// The stub and the job, built for one test.
 struct Stub {
     folder: tempfile::TempDir,
-}
-
-/// A device record as it came.
-#[derive(Clone, Debug)]
-struct Told {
-    kind: DeviceKind,
-    name: String,
-    record: Record,
-    head: Head,
-    launch: Option<Launch>,
-    moved: Option<Moved>,
-}
-
-/// A process.
-struct Process {
-    sources: u32,
-    finished: bool,
-    lost: u64,
-    clock: gapless_ring::ClockKind,
-    facts: Vec<(String, String)>,
-    told: Vec<Told>,
 }
 
 impl Stub {
@@ -92,66 +72,6 @@ impl Stub {
         let output = self.command(words).envs(variables.iter().copied()).output().unwrap();
         (output, read(&self.rings()))
     }
-}
-
-fn read(rings: &Path) -> Vec<Process> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(rings).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths.iter().map(|path| read_one(path)).collect()
-}
-
-fn read_one(path: &Path) -> Process {
-    let mut reader = SegmentReader::open(path).unwrap();
-    let mut slots: Vec<Record> = Vec::new();
-    let lost = reader.drain(&mut |batch| slots.extend_from_slice(batch.slots)).lost;
-    let header = reader.header();
-    let mut process = Process {
-        sources: header.sources.load(Relaxed),
-        finished: header.finished.load(Relaxed) == 1,
-        lost,
-        clock: reader.clock(),
-        facts: Vec::new(),
-        told: Vec::new(),
-    };
-    let text = |id| reader.string(id).unwrap_or_default();
-    let mut at = 0;
-    while let Some(record) = slots.get(at) {
-        let extra = &slots[at + 1..at + 1 + record.extra as usize];
-        at += 1 + extra.len();
-        if record.kind == Kind::Info as u8 {
-            let value = String::from_utf8(extra_bytes(extra, record.payload).to_vec()).unwrap();
-            process.facts.push((text(record.name), value));
-        } else if record.kind == Kind::Device as u8 {
-            process.told.push(Told {
-                kind: DeviceKind::from_number(record.class).unwrap(),
-                name: text(record.name),
-                record: *record,
-                head: Head::of(extra).unwrap_or_default(),
-                launch: Launch::of(extra),
-                moved: Moved::of(extra),
-            });
-        }
-    }
-    process
-}
-
-impl Process {
-    fn of(&self, kind: DeviceKind) -> Vec<&Told> {
-        self.told.iter().filter(|told| told.kind == kind).collect()
-    }
-
-    fn fact(&self, key: &str) -> Option<&str> {
-        self.facts.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
-    }
-
-    fn notices(&self) -> Vec<&str> {
-        self.facts.iter().filter(|(key, _)| key == "cuda.notice").map(|(_, value)| value.as_str()).collect()
-    }
-}
-
-fn lines_of_ours(output: &Output) -> Vec<String> {
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    text.lines().filter(|line| line.starts_with("gapless:")).map(str::to_owned).collect()
 }
 
 #[test]

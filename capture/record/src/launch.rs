@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::RecordError;
 use crate::manifest::Manifest;
+use crate::rocm::{self, Place};
 use crate::session::{Session, SessionOptions};
 use crate::signals::{Signals, unblock_in_child};
 use crate::trigger::{SlowSteps, StepWindow};
@@ -31,7 +32,7 @@ pub struct LaunchOptions {
     pub nvtx: bool,
     /// Record ITT tasks: PyTorch's operators, oneDNN's primitives.
     pub itt: bool,
-    /// Record GPU work: kernels, copies, waits, and the calls of CUDA.
+    /// Record GPU work: kernels, copies, waits, and the calls of CUDA and HIP.
     pub cuda: bool,
     /// Record NCCL's calls and collectives, and what this names beside (`proxy,channels`; empty for nothing); `None`
     /// leaves NCCL alone.
@@ -314,6 +315,22 @@ fn environment(
             _ => set(name, options.inject.as_os_str()),
         }
     }
+    if options.cuda {
+        // Where this variable is set and rocprofiler-sdk cannot be loaded, HIP ends the process: it is set only where any HIP
+        // finds it.
+        match rocm::find(&current) {
+            Some(Place::ByName(_)) => set(rocm::TOOLS, &rocm::with_tool(&options.inject, current(rocm::TOOLS))),
+            Some(Place::InRocm(path)) => notices.push(format!(
+                "AMD GPU work may not be recorded: the loader does not find {} by its name; add its folder to \
+                 LD_LIBRARY_PATH",
+                path.display()
+            )),
+            None => {}
+        }
+    } else {
+        // rocprofiler-sdk looks through all images of a process, so leaving the variable alone is not enough.
+        set("GAPLESS_HIP", OsStr::new("off"));
+    }
     if let Some(events) = options.nccl.as_deref().filter(|events| !events.is_empty()) {
         set("GAPLESS_NCCL", OsStr::new(events));
     }
@@ -486,6 +503,7 @@ mod tests {
         assert_eq!(get("NCCL_PROFILER_PLUGIN").as_deref(), Some("/g/lib.so"));
         assert_eq!(get("GAPLESS_NCCL").as_deref(), Some("channels"));
         assert_eq!(get("NVTX_INJECTION64_PATH"), None);
+        assert_eq!(get("GAPLESS_HIP"), None);
         assert!(matches!(notices.as_slice(), [notice] if notice.contains("/other.so")));
     }
     #[test]

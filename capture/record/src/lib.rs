@@ -26,6 +26,7 @@ pub mod process;
 pub mod procfs;
 pub mod python;
 pub mod recover;
+pub mod rocm;
 #[cfg(feature = "sampling")]
 pub mod sampling;
 pub mod session;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use gapless_ring::layout::{
-    SOURCE_CUPTI, SOURCE_GLOO, SOURCE_ITT, SOURCE_MPI, SOURCE_NCCL, SOURCE_NVTX, SOURCE_PYTHON,
+    SOURCE_CUPTI, SOURCE_GLOO, SOURCE_ITT, SOURCE_MPI, SOURCE_NCCL, SOURCE_NVTX, SOURCE_PYTHON, SOURCE_ROCPROFILER,
 };
 use gapless_ring::{Anchor, SegmentReader};
 use perfetto_proto::wire::Writer;
@@ -203,7 +203,9 @@ impl ProcessRecording {
 
     /// Whether the process holds records of devices that are not in its rings yet, and can be asked for them.
     pub fn has_device_source(&self) -> bool {
-        let calls = |reader: &SegmentReader| reader.header().sources.load(Ordering::Relaxed) & SOURCE_CUPTI != 0;
+        let calls = |reader: &SegmentReader| {
+            reader.header().sources.load(Ordering::Relaxed) & (SOURCE_CUPTI | SOURCE_ROCPROFILER) != 0
+        };
         !self.is_done && self.reader.as_ref().is_some_and(calls)
     }
 
@@ -490,6 +492,7 @@ fn sources(bits: u32) -> Vec<String> {
         (SOURCE_GLOO, "gloo"),
         (SOURCE_CUPTI, "cupti"),
         (SOURCE_NCCL, "nccl"),
+        (SOURCE_ROCPROFILER, "rocprofiler"),
     ]
     .into_iter()
     .filter(|&(bit, _)| bits & bit != 0)

@@ -8,14 +8,14 @@
 //! | `Kernel` | mangled name | | | [`Head`], [`Launch`] |
 //! | `Copy` | | copies of a batch | | [`Head`], [`Moved`] |
 //! | `Fill` | | the value | | [`Head`], [`Moved`] |
-//! | `Call` | name | 1 driver, 2 runtime | return value | [`Head`] (`device`: thread, `context`: process) |
+//! | `Call` | name | 1 driver, 2 runtime, 3 RCCL | return value | [`Head`] (`device`: thread, `context`: process) |
 //! | `Sync` | | CUPTI's type | return value | [`Head`] (`id`: recording, `device`: event) |
 //! | `Event` | | event | | [`Head`] (`end`: time on the device, `id`: recording) |
 //! | `Memory` | | 1 allocated, 2 given back | kind of memory | [`Head`] (`end`: bytes, `id`: address) |
 //! | `Pool` | | 1 made, 2 gone, 3 trimmed | type | [`Head`] (`end`: bytes, `id`: bytes in use, `context`: 0) |
 //! | `Context` | | API | parent | [`Head`] (`stream`: of the default stream) |
 //! | `Stream` | | priority | flag | [`Head`] |
-//! | `Overhead` | | CUPTI's kind | kind of object | [`Head`] (`device`: thread, `context`: process) |
+//! | `Overhead` | | CUPTI's kind, or [`SCRATCH`] and more | kind of object | [`Head`] (`device`: thread, `context`: process) |
 //! | `External` | | kind of id | correlation | none; `payload` is the id |
 //! | `Graph` | | graph | | [`Head`] |
 //! | `Jit` | | entry | operation | [`Head`] (`id`: bytes in the cache, `context`: thread, `stream`: process) |
@@ -176,6 +176,10 @@ impl Slots for Launch {}
 impl Slots for Moved {}
 
 const _: () = assert!(size_of::<Head>() == 32 && size_of::<Launch>() == 96 && size_of::<Moved>() == 32);
+
+/// Overheads from this number on are what AMD's runtime does with scratch memory: 1 allocates, 2 gives back, 3 takes back
+/// while others run.
+pub const SCRATCH: u32 = 0x5c00_0000;
 
 /// Slots of a kernel.
 pub const KERNEL_SLOTS: usize = 4;

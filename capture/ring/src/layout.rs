@@ -103,7 +103,7 @@ pub const CONTROL_ON: u32 = 1;
 /// A full ring overwrites its oldest records instead of dropping new ones.
 pub const CONTROL_OVERWRITE: u32 = 2;
 
-/// What lies in buffers of CUPTI is to be handed over now; the process takes the bit away when that is done.
+/// What lies in buffers of device libraries is to be handed over now; the process takes the bit away when that is done.
 pub const CONTROL_FLUSH: u32 = 4;
 
 /// NVTX was initialised.
@@ -120,6 +120,8 @@ pub const SOURCE_GLOO: u32 = 16;
 pub const SOURCE_CUPTI: u32 = 32;
 /// NCCL's profiler plugin was loaded.
 pub const SOURCE_NCCL: u32 = 64;
+/// rocprofiler-sdk's records are seen.
+pub const SOURCE_ROCPROFILER: u32 = 128;
 
 /// One entry of the directory of rings.
 #[repr(C)]

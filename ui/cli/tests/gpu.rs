@@ -5,10 +5,13 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::Scratch;
+use gapless_formats::{OpenOptions, Silent};
+use gapless_trace::{EventId, EventKind};
 use serde_json::Value;
 
 /// The library that runs inside jobs, as it was built with these tests.
@@ -117,6 +120,49 @@ fn operators_launches_kernels_and_waits_are_one_trace_whose_graph_is_exact() {
 
     let info = json(&scratch, &["info", "--json", "out"]).to_string();
     assert!(info.contains("Stub GPU (no device)") && info.contains("GPU 0 memory, allocated"), "{info}");
+}
+
+/// No ids are pushed into CUPTI: a launch says its thread and its times, and the operators of that thread are in the
+/// recording, on the same clock. So every piece of work has its launch, and every launch the operator and range around it.
+#[test]
+fn work_hangs_under_its_launch_and_that_under_its_operator_without_pushed_ids() {
+    const STEPS: usize = 20;
+    let scratch = Scratch::new();
+    if !build(&scratch) {
+        return;
+    }
+    record(&scratch, &[], &["train", &STEPS.to_string()]);
+    let is_trace = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "pftrace");
+    let files = std::fs::read_dir(scratch.path().join("out")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> = files.filter(is_trace).collect();
+    let trace = gapless_formats::open(&files, &OpenOptions::default(), &Silent).unwrap();
+    let kinds = trace.events().kinds();
+    let mut found: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for (index, kind) in kinds.iter().enumerate() {
+        if !matches!(kind, EventKind::Kernel | EventKind::Collective | EventKind::Memcpy | EventKind::Memset) {
+            continue;
+        }
+        let work = EventId(index as u32);
+        let launch = trace.launches().launch_of(work).unwrap_or_else(|| panic!("{} has no launch", trace.name(work)));
+        let around: Vec<&str> = trace.ancestors(launch).map(|event| trace.name(event)).collect();
+        // The innermost first; the last is the step.
+        let step = around.last().unwrap_or_else(|| panic!("{} stands alone", trace.name(launch)));
+        assert!(step.starts_with("ProfilerStep#"), "{around:?}");
+        let chain = around[..around.len() - 1].join(" < ");
+        *found.entry((trace.name(launch).to_owned(), chain)).or_default() += 1;
+        let (work, launch) = (trace.events().get(work), trace.events().get(launch));
+        assert!(launch.start <= work.start);
+    }
+    let expected = [
+        (("cudaGraphLaunch", "graph"), 8 * STEPS),
+        (("cudaLaunchKernel", "aten::add"), STEPS),
+        (("cudaLaunchKernel", "aten::addmm < aten::linear"), STEPS),
+        (("cudaLaunchKernel", "nccl:all_reduce"), STEPS),
+        (("cudaMemcpyAsync", "aten::to"), STEPS),
+        (("cudaMemsetAsync", ""), STEPS),
+    ];
+    let expected = expected.map(|((launch, chain), count)| ((launch.to_owned(), chain.to_owned()), count));
+    assert_eq!(found, BTreeMap::from(expected));
 }
 
 #[test]

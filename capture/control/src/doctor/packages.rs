@@ -153,6 +153,40 @@ pub fn gpu(machine: &Machine, _job: &Job) -> Finding {
     finding(State::Yes, &format!("driver {version}: kernels, copies and performance counters"))
 }
 
+/// Work on GPUs of AMD's.
+pub fn amd(machine: &Machine, _job: &Job) -> Finding {
+    let finding = |state, reason: &str| Finding::new("amd", "AMD GPU work (rocprofiler)", state, reason);
+    if !machine.has("dev/kfd") {
+        return if machine.is_container() && machine.library("libamdhip64.so").is_some() {
+            finding(State::No, "no AMD driver is visible in this container")
+                .fix("start the container with --device=/dev/kfd --device=/dev/dri")
+        } else {
+            finding(State::No, "no AMD driver")
+        };
+    }
+    let name = "librocprofiler-sdk.so";
+    // The loader's cache names files with their folders.
+    let is_cached = machine.read("etc/ld.so.cache").is_some_and(|cache| cache.contains(&format!("/{name}")));
+    if machine.library(name).is_some() || is_cached {
+        let beside = match machine.variable("ROCP_TOOL_LIBRARIES") {
+            Some(other) => format!("; beside {other}"),
+            None => String::new(),
+        };
+        // As long as nobody has tried it.
+        return finding(
+            State::Partly,
+            &format!("kernels, copies, calls of HIP and RCCL{beside}; built without such a GPU and never tried on one"),
+        );
+    }
+    let folder = "opt/rocm/lib";
+    let is_there = ["", ".1", ".0"].iter().any(|version| machine.has(&format!("{folder}/{name}{version}")));
+    if is_there {
+        return finding(State::Partly, &format!("{name} is in /{folder}, where the loader does not look"))
+            .fix("add /opt/rocm/lib to LD_LIBRARY_PATH");
+    }
+    finding(State::No, &format!("no {name}")).fix("install the package rocprofiler-sdk of the ROCm that the job uses")
+}
+
 /// The newest interface of profiler plugins that a release of NCCL has, and what it tells.
 fn plugin(release: (u32, u32)) -> (u32, &'static str) {
     let interface = match release {

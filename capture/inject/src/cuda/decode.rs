@@ -1,8 +1,5 @@
 //! From records of CUPTI to records of the ring.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use cupti_sys::layout::{
     context, cuda_event, device, driver, external_correlation, graph_trace, jit, kernel, memcpy, memcpy_peer, memory,
     memory_pool, memset, overhead, runtime, stream, synchronization,
@@ -12,44 +9,12 @@ use gapless_ring::device::{DeviceKind, Head, Launch, Moved};
 use gapless_ring::layout::{Kind as RecordKind, Record};
 
 use super::clock::Clock;
+use crate::device::{ByAddress, Out};
 
 /// Calls that programs make all the time and that say nothing, by domain and callback id: `cudaGetDevice`,
 /// `cuCtxGetCurrent`, `cuDevicePrimaryCtxGetState`, `cuKernelGetAttribute`.
 pub(super) const NOISE: [(u32, u32); 4] =
     [(DOMAIN_RUNTIME, 17), (DOMAIN_DRIVER, 304), (DOMAIN_DRIVER, 392), (DOMAIN_DRIVER, 686)];
-
-/// Where records of the ring go.
-pub trait Out {
-    /// The number of a name.
-    fn name(&mut self, bytes: &[u8]) -> u32;
-    /// Takes a record and its extra slots.
-    fn put(&mut self, record: Record, extra: &[Record]);
-    /// Takes a fact of the process.
-    fn fact(&mut self, key: &str, value: &str);
-}
-
-/// Hashes addresses and ids, which nobody chooses to collide.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        let product = u128::from(self.0 ^ value) * 0x9e37_79b9_7f4a_7c15;
-        self.0 = (product >> 64) as u64 ^ product as u64;
-    }
-}
-
-type ByAddress<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
 
 /// Records that came, by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

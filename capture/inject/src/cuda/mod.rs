@@ -18,17 +18,18 @@ mod decode;
 mod worker;
 
 use std::ffi::c_int;
-use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use cupti_sys::{Cupti, CuptiResult, Kind};
-use gapless_ring::layout::{Kind as RecordKind, Record, SOURCE_CUPTI};
+use gapless_ring::layout::SOURCE_CUPTI;
 use gapless_ring::writer;
 
+use crate::device::{self, fact};
 use crate::pin::pin;
 
-pub use decode::{Decoder, Out};
+pub use crate::device::Out;
+pub use decode::Decoder;
 
 static CUPTI: OnceLock<Cupti> = OnceLock::new();
 static IS_STARTED: AtomicBool = AtomicBool::new(false);
@@ -197,14 +198,5 @@ fn words(kind: Kind) -> &'static str {
 
 /// One line for the user, and the same in the recording.
 fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "gapless: {text}");
-    fact("cuda.notice", text);
-}
-
-/// A fact of the process.
-fn fact(key: &str, value: &str) {
-    writer::with_even_if_off(|thread| {
-        let name = thread.name(key.as_bytes());
-        thread.put_bytes(Record { kind: RecordKind::Info as u8, name, ..Record::default() }, value.as_bytes());
-    });
+    device::tell("cuda.notice", text);
 }

@@ -279,9 +279,9 @@ impl ProcessEncoder {
             return;
         }
         let text = String::from_utf8_lossy(value).into_owned();
-        if key == "cuda.device" {
+        if matches!(key.as_str(), "cuda.device" | "hip.device") {
             self.device.tell_device(&text, out);
-        } else if key.starts_with("cuda.") {
+        } else if key.starts_with("cuda.") || key.starts_with("hip.") {
             write_attributes(&[(format!("gapless.{key}"), text.clone())], out);
         }
         self.facts.push((key, text));

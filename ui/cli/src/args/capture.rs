@@ -73,7 +73,7 @@ pub struct RecordArgs {
     /// Leave the framework's operators out (ITT): the largest part of the cost
     #[arg(long, help_heading = "What")]
     pub no_operators: bool,
-    /// Leave GPU work and the calls of CUDA out, for example to leave CUPTI to another profiler
+    /// Leave GPU work and the calls of CUDA and HIP out, for example to leave CUPTI to another profiler
     #[arg(long, help_heading = "What")]
     pub no_cuda: bool,
     /// Leave the Python hook out: no steps, data waits, collections, collectives from PyTorch

@@ -410,7 +410,10 @@ fn write_device(id: u32, properties: &[(String, String)], out: &mut Writer) {
                 let get =
                     |key: &str| properties.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str());
                 out.string(1, get("name").unwrap_or_default());
-                out.string(2, "NVIDIA");
+                out.string(2, get("vendor").unwrap_or("NVIDIA"));
+                if let Some(architecture) = get("architecture") {
+                    out.string(4, architecture);
+                }
                 let uuid: Vec<u8> = get("uuid")
                     .unwrap_or_default()
                     .as_bytes()
@@ -425,8 +428,8 @@ fn write_device(id: u32, properties: &[(String, String)], out: &mut Writer) {
                     });
                 };
                 fact("id", &id.to_string());
-                for (key, value) in properties.iter().filter(|(key, _)| !matches!(key.as_str(), "id" | "name" | "uuid"))
-                {
+                let has_field = |key: &str| matches!(key, "id" | "name" | "uuid" | "vendor" | "architecture");
+                for (key, value) in properties.iter().filter(|(key, _)| !has_field(key)) {
                     fact(key, value);
                 }
             });

@@ -1,6 +1,8 @@
 //! What CUPTI's numbers are called. Names that PyTorch's profiler gives the same things are kept, so that analyses that
 //! know those know ours.
 
+use gapless_ring::device::SCRATCH;
+
 /// `Memcpy HtoD (Pinned -> Device)`.
 pub(super) fn copy(direction: u8, from: u8, to: u8) -> String {
     let direction = match direction {
@@ -58,6 +60,11 @@ pub(super) fn sync(of: u32) -> &'static str {
     }
 }
 
+/// Scratch memory of AMD's queues (`rocprofiler_scratch_memory_operation_t`).
+const SCRATCH_ALLOCATED: u32 = SCRATCH + 1;
+const SCRATCH_FREED: u32 = SCRATCH + 2;
+const SCRATCH_RECLAIMED: u32 = SCRATCH + 3;
+
 /// What the device library itself takes time for.
 pub(super) fn overhead(of: u32) -> &'static str {
     match of {
@@ -70,6 +77,9 @@ pub(super) fn overhead(of: u32) -> &'static str {
         0x6_0000 => "Command Buffer Full",
         0x7_0000 => "Activity Buffer Request",
         0x8_0000 => "UVM Activity Init",
+        SCRATCH_ALLOCATED => "Scratch Memory Allocation",
+        SCRATCH_FREED => "Scratch Memory Release",
+        SCRATCH_RECLAIMED => "Scratch Memory Reclaim",
         _ => "Overhead",
     }
 }

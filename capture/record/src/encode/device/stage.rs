@@ -143,7 +143,7 @@ impl Stages {
                 Item::Work(work) => self.work(around, out, id, work),
                 Item::Value(value) => self.value(around, out, id, value),
                 Item::Dropped(count) => {
-                    let text = format!("{count} records of the GPU were dropped by CUPTI");
+                    let text = format!("{count} records of the GPU were dropped by the device library");
                     self.packet(out, id, time_ns, |out| {
                         out.message(packet::TRACK_EVENT, |out| {
                             out.uint(track_event::TYPE, INSTANT);
