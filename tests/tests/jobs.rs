@@ -390,3 +390,36 @@ fn the_slow_rank_of_a_simulated_job_is_named() {
         }
     }
 }
+
+/// What the slow rank did for longer is what others' waits are charged to: its kernels, or its thread.
+#[test]
+fn waits_are_charged_to_what_made_the_rank_late() {
+    use gapless_analysis::{DelayKind, delay_costs};
+    use gapless_tests::synth::SlowRank;
+    for seed in 0..8 {
+        let rank = seed as u32 % 4;
+        let device = seed % 2 == 0;
+        let slow = Some(SlowRank { rank, factor: if device { 1.25 } else { 3.0 }, device });
+        let config = Config {
+            seed,
+            slow,
+            clock_offsets_ns: vec![0, 9_000_000, -5_000_000],
+            ..Config::new(Workload::DataParallel, 4, 6)
+        };
+        let temp = tempfile::tempdir().unwrap();
+        let (paths, _) = write_files(&config, temp.path(), false).unwrap();
+        let trace = open(&paths, &OpenOptions::default(), &Silent).unwrap();
+        let report = CollectiveReport::new(&trace);
+        let costs = delay_costs(&trace, &report.collectives);
+        let all: i64 = costs.iter().map(|cost| cost.charged_ns).sum();
+        let kind = if device { DelayKind::Device } else { DelayKind::Host };
+        let right = costs.iter().filter(|cost| cost.rank.0 == rank && cost.kind == kind);
+        let right: i64 = right.map(|cost| cost.charged_ns).sum();
+        eprintln!(
+            "seed {seed}: {:.0} % to {kind:?} of rank {rank}: {:?}",
+            right as f64 / all as f64 * 100.0,
+            costs.first()
+        );
+        assert!(right * 10 > all * 8, "seed {seed}: {right} of {all}: {costs:#?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 mod cost;
+mod delay_cost;
 mod host_call;
 mod lateness;
 pub(crate) mod matching;
@@ -18,6 +19,7 @@ use crate::clock::ClockAlignment;
 use crate::collectives::{CollectiveKind, full_elements};
 use call::{Calls, Place};
 pub use cost::{CollectiveCost, CostModel, SizeCost, costs};
+pub use delay_cost::{DelayCost, DelayKind, delay_costs};
 pub use lateness::{LatenessVerdict, RankLateness, lateness};
 pub use matching::MatchedBy;
 use matching::{Matched, matched};
