@@ -72,6 +72,12 @@ Examples:
   gapless collectives run42/ --top 50
   gapless collectives run42/ --json | jq '.lateness[] | select(.verdict == \"late\")'";
 
+const STRAGGLERS_EXAMPLES: &str = "\
+Examples:
+  gapless stragglers run42/
+  gapless stragglers trace-AR.parquet
+  gapless stragglers run42/ --json | jq '.trace.delay_costs[0]'";
+
 const PATH_EXAMPLES: &str = "\
 Examples:
   gapless path run42/
@@ -155,6 +161,9 @@ pub enum Command {
     /// Match collectives over ranks: who waited for whom, transfer times, bandwidth
     #[command(after_help = COLLECTIVES_EXAMPLES)]
     Collectives(CollectivesArgs),
+    /// Find the ranks that hold the others up: what they cost, from both sides, and why they are late
+    #[command(after_help = STRAGGLERS_EXAMPLES)]
+    Stragglers(StragglersArgs),
     /// Align the clocks of ranks by their collectives, with error bars
     #[command(after_help = CLOCKS_EXAMPLES)]
     Clocks(ClocksArgs),
@@ -401,6 +410,21 @@ pub struct PathArgs {
     /// Only this step, by its number in the trace (ProfilerStep#12 is 12)
     #[arg(long, value_name = "S")]
     pub step: Option<u64>,
+    /// Rows per table [default: 10, and all with --json]
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Print one JSON object (docs/json-schema.md) instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StragglersArgs {
+    /// Trace files, folders or quoted patterns; or a table of operators
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<String>,
     /// Rows per table [default: 10, and all with --json]
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,

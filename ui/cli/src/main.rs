@@ -53,6 +53,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             prepare(&args.read)?;
             commands::collectives::run(&args)
         }
+        Command::Stragglers(args) => {
+            prepare(&args.read)?;
+            commands::stragglers::run(&args)
+        }
         Command::Path(args) => {
             prepare(&args.read)?;
             commands::path::run(&args)

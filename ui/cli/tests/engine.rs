@@ -71,3 +71,33 @@ fn a_trace_of_threads_alone_has_a_path_too() {
     scratch.gapless(&["path", "nothing.json"]).refused("nothing.json");
     scratch.gapless(&["trust", "nothing.json"]).refused("nothing.json");
 }
+
+/// The sample's third rank has a device that is 35 % slower.
+#[test]
+fn the_slow_rank_of_the_sample_is_named_from_both_sides_and_with_the_reason() {
+    let scratch = Scratch::new();
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/sample");
+    let report = scratch.gapless(&["stragglers", "--json", sample]).ok().json();
+    assert_eq!((&report["schema_version"], &report["command"]), (&json!(1), &json!("stragglers")));
+    let trace = &report["trace"];
+    let first = &trace["ranks"][0];
+    assert_eq!(first["rank"], 2, "{trace:#}");
+    for share in ["removed_share", "added_share"] {
+        assert!((0.9..1.1).contains(&first[share].as_f64().unwrap()), "{first}");
+    }
+    assert!(trace["ideal_step_ns"].as_f64().unwrap() < trace["step_ns"].as_f64().unwrap() * 0.95);
+    let cost = &trace["delay_costs"][0];
+    assert_eq!((&cost["rank_id"], &cost["kind"]), (&json!(2), &json!("device")), "{cost}");
+    scratch
+        .gapless(&["stragglers", sample])
+        .ok()
+        .says("Rank 2 explains that from both sides")
+        .says("What made ranks late");
+}
+
+#[test]
+fn one_rank_alone_has_no_stragglers() {
+    let scratch = Scratch::new();
+    scratch.write("t.json", cpu_trace());
+    scratch.gapless(&["stragglers", "t.json"]).refused("the recording has one rank");
+}

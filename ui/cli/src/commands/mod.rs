@@ -20,6 +20,7 @@ pub mod record;
 #[cfg(all(target_os = "linux", feature = "desktop"))]
 mod recording;
 pub mod roofline;
+pub mod stragglers;
 pub mod trust;
 pub mod whatif;
 

@@ -10,6 +10,7 @@ pub mod info;
 pub mod path;
 pub mod roofline;
 pub mod sentence;
+pub mod stragglers;
 mod tables;
 mod totals;
 mod tracelens;
