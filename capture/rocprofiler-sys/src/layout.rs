@@ -217,7 +217,7 @@ impl Kind {
         }
     }
 
-    /// The form of a record of so many bytes in a version.
+    /// The form of its records in a version; `None` where that does not have the kind.
     #[inline(always)]
     pub fn form(self, version: u32) -> Option<&'static Structure> {
         self.forms().iter().find(|form| form.since <= version)
