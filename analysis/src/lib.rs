@@ -63,9 +63,9 @@ pub use kernel_class::KernelClass;
 pub use kernels::{KernelRow, ShortKernels, ShortLimit};
 pub use launches::LaunchRow;
 pub use match_collectives::{
-    CollectiveCost, CollectiveInstance, CollectiveReport, CollectiveTiming, CostModel, DelayCost, DelayKind,
-    LatenessVerdict, MatchedBy, Member, RankLateness, SIGMAS, SizeCost, TimedCollective, costs, delay_costs, lateness,
-    match_collectives, timings,
+    BETWEEN_OPERATORS, CollectiveCost, CollectiveInstance, CollectiveReport, CollectiveTiming, CostModel, DelayCost,
+    DelayKind, LatenessVerdict, MatchedBy, Member, RankLateness, SIGMAS, SizeCost, TimedCollective, costs, delay_costs,
+    lateness, match_collectives, timings,
 };
 pub use operators::{OperatorKernel, OperatorRow, WithoutOperator};
 pub use options::{AnalysisOptions, Convention};

@@ -52,6 +52,9 @@ enum Key {
     Wait(usize),
 }
 
+/// Stands for the path of what a thread does where no operator is.
+pub const BETWEEN_OPERATORS: &str = "between operators";
+
 /// How far a charge is handed on.
 const MOST_HANDS: u32 = 64;
 /// Names of operators that a path has at most.
@@ -264,7 +267,7 @@ impl<'a> Accountant<'a> {
             }
         }
         if left > 0.0 {
-            *times.entry(Key::Work(DelayKind::Host, "between operators".to_owned())).or_default() += left;
+            *times.entry(Key::Work(DelayKind::Host, BETWEEN_OPERATORS.to_owned())).or_default() += left;
         }
     }
 

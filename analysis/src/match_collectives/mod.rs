@@ -19,7 +19,7 @@ use crate::clock::ClockAlignment;
 use crate::collectives::{CollectiveKind, full_elements};
 use call::{Calls, Place};
 pub use cost::{CollectiveCost, CostModel, SizeCost, costs};
-pub use delay_cost::{DelayCost, DelayKind, delay_costs};
+pub use delay_cost::{BETWEEN_OPERATORS, DelayCost, DelayKind, delay_costs};
 pub use lateness::{LatenessVerdict, RankLateness, lateness};
 pub use matching::MatchedBy;
 use matching::{Matched, matched};

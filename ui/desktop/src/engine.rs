@@ -10,7 +10,7 @@ use gapless_analysis::interval::{Interval, IntervalSet};
 use gapless_analysis::path::{Category, CriticalPath, Segment, critical_path, step_windows, whole_path};
 use gapless_analysis::replay::{Bounds, bounds};
 use gapless_analysis::trust::Trust;
-use gapless_analysis::{ClockAlignment, CollectiveReport, LatenessVerdict, StepSummary};
+use gapless_analysis::{ClockAlignment, CollectiveReport, DelayCost, LatenessVerdict, StepSummary, delay_costs};
 use gapless_timeline::{CollectiveWaits, PathKind, PathLayer, PathPiece};
 use gapless_trace::{Duration, EventId, RankId, RowId, Span, Timestamp, Trace, TrackId};
 
@@ -82,6 +82,8 @@ pub struct Engine {
     pub instances: Vec<InstanceRow>,
     /// The rows of the table of ranks.
     pub lateness: Vec<LatenessRow>,
+    /// What late ranks did for longer than others, by what others waited because of it.
+    pub delay_costs: Vec<DelayCost>,
 }
 
 impl Engine {
@@ -108,9 +110,11 @@ impl Engine {
             members,
             instances: Vec::new(),
             lateness: Vec::new(),
+            delay_costs: Vec::new(),
         };
         this.instances = engine_rows::instances(trace, &this.collectives.collectives);
         this.lateness = engine_rows::lateness(trace, &this.collectives.lateness);
+        this.delay_costs = delay_costs(trace, &this.collectives.collectives);
         this
     }
 

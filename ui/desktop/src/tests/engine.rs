@@ -282,3 +282,23 @@ fn a_recording_without_a_device_says_why_there_are_no_predictions() {
         assert!(user.loaded().advice.as_ref().unwrap().iter().all(|card| card.gain.is_err()));
     }
 }
+
+/// The sample's third rank has a slower device: what it ran for longer leads to its kernels.
+#[test]
+fn what_made_a_rank_late_leads_to_its_events() {
+    let folder = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../assets/sample");
+    let files = gapless_formats::expand(&[folder.to_string_lossy().into_owned()]).unwrap();
+    let trace =
+        gapless_formats::open(&files, &gapless_formats::OpenOptions::default(), &gapless_formats::Silent).unwrap();
+    let mut model = user::model(crate::ThemeChoice::Dark);
+    model.show_trace(Arc::new(trace), "run");
+    let mut user = User::new(App::new(model), [1440.0, 900.0]);
+    user.click("Stragglers");
+    let cost = user.loaded().engine.as_ref().unwrap().delay_costs[0].clone();
+    assert_eq!((cost.rank, cost.kind), (RankId(2), gapless_analysis::DelayKind::Device));
+    let name = cost.path.rsplit(" > ").next().unwrap().to_owned();
+    user.click_part(&format!("others wait {}", Duration(cost.charged_ns)));
+    let highlight = user.loaded().highlight.as_ref().unwrap();
+    assert_eq!(highlight.label, name);
+    assert!(highlight.pieces.iter().all(|piece| piece.rank == RankId(2)) && !highlight.pieces.is_empty());
+}
