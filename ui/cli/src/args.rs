@@ -373,6 +373,14 @@ pub enum Section {
     Launches,
     /// CUDA and HIP graphs
     Graphs,
+    /// What decided how long steps took; only where asked for, as the next three
+    Path,
+    /// Ranks that hold the others up
+    Stragglers,
+    /// How the clocks of ranks lie to one another
+    Clocks,
+    /// How far the model is from the recording
+    Trust,
     /// What to change, and what it would bring
     Advice,
     /// What was odd or lost on import

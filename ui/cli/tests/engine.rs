@@ -101,3 +101,29 @@ fn one_rank_alone_has_no_stragglers() {
     scratch.write("t.json", cpu_trace());
     scratch.gapless(&["stragglers", "t.json"]).refused("the recording has one rank");
 }
+
+/// What the engine's commands print stands in the report where it is asked for, and nowhere else.
+#[test]
+fn analyze_has_the_sections_of_the_engine() {
+    let scratch = Scratch::new();
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/sample");
+    let sections = "path,stragglers,clocks,trust";
+    let report = scratch.gapless(&["analyze", "--json", "--section", sections, sample]).ok().json();
+    for command in ["path", "stragglers", "clocks", "trust"] {
+        let alone = scratch.gapless(&[command, "--json", sample]).ok().json();
+        let mut inside = report[command].clone();
+        for (key, value) in alone.as_object().unwrap() {
+            if key.ends_with("_seconds") {
+                inside[key] = value.clone();
+            }
+        }
+        inside["warnings"] = alone["warnings"].clone();
+        assert_eq!(inside, alone, "{command}");
+    }
+    let text = scratch.gapless(&["analyze", "--section", sections, sample]).ok();
+    for part in ["What the critical path is made of", "What made ranks late", "Checks"] {
+        assert!(text.stdout.contains(part), "{part:?} is not in {}", text.stdout);
+    }
+    let without = scratch.gapless(&["analyze", "--json", sample]).ok().json();
+    assert!(without.get("path").is_none());
+}

@@ -10,7 +10,11 @@ use gapless_trace::{EventId, Trace};
 use serde::Serialize;
 
 use super::advise::{Place, places};
+use super::clocks::{self, ClocksReport};
 use super::info::{WarningInfo, warnings};
+use super::path::{self, CriticalPathReport};
+use super::stragglers::{self, StragglersReport};
+use super::trust::{self, TrustReport};
 use super::{Opened, SCHEMA_VERSION};
 use crate::args::{self, AnalyzeArgs};
 use crate::failure::BadInput;
@@ -35,8 +39,24 @@ pub struct AnalyzeReport {
     pub longest_idle: Vec<IdleInfo>,
     /// What to change; `None` where only a part of the trace was asked for.
     pub advice: Option<AdviceInfo>,
+    /// What the engine says, each where its section was asked for.
+    #[serde(flatten)]
+    pub engine: EngineInfo,
     pub warnings: Vec<WarningInfo>,
     pub lost: u64,
+}
+
+/// Reports of other commands on the same trace.
+#[derive(Debug, Default, Serialize)]
+pub struct EngineInfo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<CriticalPathReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stragglers: Option<StragglersReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<ClocksReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustReport>,
 }
 
 /// Advice, and where each finding's first event lies.
@@ -82,6 +102,20 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<()> {
         let places = places(&study, &advice);
         report.advice = Some(AdviceInfo { advice, places });
     }
+    let asked = |section| args.section.contains(&section);
+    if asked(args::Section::Path) {
+        report.engine.path = Some(path::report_of(&opened, args.step)?);
+    }
+    if asked(args::Section::Stragglers) {
+        report.engine.stragglers = Some(stragglers::report_of(&opened)?);
+    }
+    if asked(args::Section::Clocks) {
+        report.engine.clocks = Some(clocks::report_of(&opened));
+    }
+    if asked(args::Section::Trust) {
+        report.engine.trust = Some(trust::report_of(&opened));
+    }
+    report.engine.without_warnings();
     if args.json {
         // A program wants all rows unless it said how many.
         if let Some(top) = args.top {
@@ -146,6 +180,19 @@ fn truncate(tables: &mut Tables, rows: usize) {
     tables.graphs.truncate(rows);
 }
 
+impl EngineInfo {
+    /// Warnings stand once, at the end of the whole report.
+    fn without_warnings(&mut self) {
+        let lists = [
+            self.path.as_mut().map(|report| &mut report.warnings),
+            self.stragglers.as_mut().map(|report| &mut report.warnings),
+            self.clocks.as_mut().map(|report| &mut report.warnings),
+            self.trust.as_mut().map(|report| &mut report.warnings),
+        ];
+        lists.into_iter().flatten().for_each(Vec::clear);
+    }
+}
+
 impl AnalyzeReport {
     fn new(opened: &Opened, analysis: Analysis, analysis_seconds: f64) -> Self {
         let trace = &opened.trace;
@@ -163,6 +210,7 @@ impl AnalyzeReport {
             ranks: analysis.ranks,
             steps: analysis.steps,
             advice: None,
+            engine: EngineInfo::default(),
             warnings: warnings(trace),
             lost: trace.warnings().lost(),
         }

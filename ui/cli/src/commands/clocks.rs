@@ -3,8 +3,8 @@
 use gapless_analysis::ClockAlignment;
 use serde::Serialize;
 
-use super::SCHEMA_VERSION;
 use super::info::{WarningInfo, warnings};
+use super::{Opened, SCHEMA_VERSION};
 use crate::args::ClocksArgs;
 use crate::{output, report};
 
@@ -20,16 +20,21 @@ pub struct ClocksReport {
     pub lost: u64,
 }
 
-pub fn run(args: &ClocksArgs) -> anyhow::Result<()> {
-    let opened = super::read_trace(&args.paths, &args.read)?;
-    let report = ClocksReport {
+/// The report on a trace that was opened.
+pub fn report_of(opened: &Opened) -> ClocksReport {
+    ClocksReport {
         schema_version: SCHEMA_VERSION,
         command: "clocks",
         read_seconds: opened.read_time.as_secs_f64(),
         clocks: ClockAlignment::new(&opened.trace),
         warnings: warnings(&opened.trace),
         lost: opened.trace.warnings().lost(),
-    };
+    }
+}
+
+pub fn run(args: &ClocksArgs) -> anyhow::Result<()> {
+    let opened = super::read_trace(&args.paths, &args.read)?;
+    let report = report_of(&opened);
     if args.json {
         output::print_json(&report)
     } else {

@@ -7,8 +7,8 @@ use gapless_analysis::path::PathReport;
 use gapless_analysis::{ClockAlignment, match_collectives};
 use serde::Serialize;
 
-use super::SCHEMA_VERSION;
 use super::info::{WarningInfo, warnings};
+use super::{Opened, SCHEMA_VERSION};
 use crate::args::PathArgs;
 use crate::failure::BadInput;
 use crate::{output, report};
@@ -31,6 +31,20 @@ pub struct CriticalPathReport {
 
 pub fn run(args: &PathArgs) -> anyhow::Result<()> {
     let opened = super::read_trace(&args.paths, &args.read)?;
+    let mut report = report_of(&opened, args.step)?;
+    if args.json {
+        // A program wants all rows unless it said how many.
+        if let Some(top) = args.top {
+            truncate(&mut report.report, top);
+        }
+        output::print_json(&report)
+    } else {
+        output::print(&report::path::render(&report, args.top, output::width()))
+    }
+}
+
+/// The report on a trace that was opened, of one of its steps if that is asked for.
+pub fn report_of(opened: &Opened, step: Option<u64>) -> anyhow::Result<CriticalPathReport> {
     let trace = &opened.trace;
     let begun = Instant::now();
     let clocks = ClockAlignment::new(trace);
@@ -40,34 +54,24 @@ pub fn run(args: &PathArgs) -> anyhow::Result<()> {
     // Steps without numbers are asked for by their place.
     let numbered = graph.steps().iter().any(|step| step.number.is_some());
     let wanted = |number: Option<u64>, index: usize| {
-        args.step.is_none_or(|step| if numbered { number == Some(step) } else { index as u64 == step })
+        step.is_none_or(|step| if numbered { number == Some(step) } else { index as u64 == step })
     };
-    if let Some(step) = args.step
+    if let Some(step) = step
         && !graph.steps().iter().enumerate().any(|(index, known)| wanted(known.number, index))
     {
         return Err(no_step(&graph, step, numbered).into());
     }
-    let mut report = CriticalPathReport {
+    Ok(CriticalPathReport {
         schema_version: SCHEMA_VERSION,
         command: "path",
         read_seconds: opened.read_time.as_secs_f64(),
-        analysis_seconds: 0.0,
         start_ns: trace.span().map(|span| span.start.nanos()),
         ranks: trace.ranks().iter().map(|rank| rank.number).collect(),
         report: PathReport::new(trace, &graph, &input, wanted),
         warnings: warnings(trace),
         lost: trace.warnings().lost(),
-    };
-    report.analysis_seconds = begun.elapsed().as_secs_f64();
-    if args.json {
-        // A program wants all rows unless it said how many.
-        if let Some(top) = args.top {
-            truncate(&mut report.report, top);
-        }
-        output::print_json(&report)
-    } else {
-        output::print(&report::path::render(&report, args, output::width()))
-    }
+        analysis_seconds: begun.elapsed().as_secs_f64(),
+    })
 }
 
 fn no_step(graph: &Graph, step: u64, numbered: bool) -> BadInput {

@@ -6,8 +6,8 @@ use gapless_advice::{Edit, Study, what_if_unchecked};
 use gapless_analysis::{CollectiveReport, DelayCost, RankLateness, Stragglers, delay_costs, stragglers};
 use serde::Serialize;
 
-use super::SCHEMA_VERSION;
 use super::info::{WarningInfo, warnings};
+use super::{Opened, SCHEMA_VERSION};
 use crate::args::StragglersArgs;
 use crate::failure::BadInput;
 use crate::{output, report};
@@ -66,6 +66,16 @@ pub struct RankShare {
 
 pub fn run(args: &StragglersArgs) -> anyhow::Result<()> {
     let opened = super::read_trace(&args.paths, &args.read)?;
+    let report = report_of(&opened)?;
+    if args.json {
+        output::print_json(&report)
+    } else {
+        output::print(&report::stragglers::render(&report, args.top, output::width()))
+    }
+}
+
+/// The report on a trace that was opened.
+pub fn report_of(opened: &Opened) -> anyhow::Result<StragglersReport> {
     let trace = &opened.trace;
     let begun = Instant::now();
     let table = stragglers(trace)
@@ -84,11 +94,7 @@ pub fn run(args: &StragglersArgs) -> anyhow::Result<()> {
         lost: trace.warnings().lost(),
     };
     report.summary = report::stragglers::summary(&report);
-    if args.json {
-        output::print_json(&report)
-    } else {
-        output::print(&report::stragglers::render(&report, args.top, output::width()))
-    }
+    Ok(report)
 }
 
 fn of_trace(trace: &gapless_trace::Trace) -> anyhow::Result<TraceStragglers> {

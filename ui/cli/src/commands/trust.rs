@@ -7,8 +7,8 @@ use gapless_analysis::trust::{Trust, trust};
 use gapless_analysis::{ClockAlignment, match_collectives};
 use serde::Serialize;
 
-use super::SCHEMA_VERSION;
 use super::info::{WarningInfo, warnings};
+use super::{Opened, SCHEMA_VERSION};
 use crate::args::TrustArgs;
 use crate::{output, report};
 
@@ -28,6 +28,16 @@ pub struct TrustReport {
 
 pub fn run(args: &TrustArgs) -> anyhow::Result<()> {
     let opened = super::read_trace(&args.paths, &args.read)?;
+    let report = report_of(&opened);
+    if args.json {
+        output::print_json(&report)
+    } else {
+        output::print(&report::trust::render(&report, output::width()))
+    }
+}
+
+/// The report on a trace that was opened.
+pub fn report_of(opened: &Opened) -> TrustReport {
     let trace = &opened.trace;
     let begun = Instant::now();
     let clocks = ClockAlignment::new(trace);
@@ -35,7 +45,7 @@ pub fn run(args: &TrustArgs) -> anyhow::Result<()> {
     let input = GraphInput { clocks: &clocks, collectives: &collectives };
     let graph = Graph::new(trace, &input, &GraphOptions::default());
     let trust = trust(trace, &graph, &input);
-    let report = TrustReport {
+    TrustReport {
         schema_version: SCHEMA_VERSION,
         command: "trust",
         read_seconds: opened.read_time.as_secs_f64(),
@@ -44,10 +54,5 @@ pub fn run(args: &TrustArgs) -> anyhow::Result<()> {
         trust,
         warnings: warnings(trace),
         lost: trace.warnings().lost(),
-    };
-    if args.json {
-        output::print_json(&report)
-    } else {
-        output::print(&report::trust::render(&report, output::width()))
     }
 }

@@ -6,7 +6,7 @@ use gapless_trace::Duration;
 use super::advise;
 use super::sentence::label_within;
 use super::totals::Totals;
-use super::{heading, tables, tracelens, warnings_summary, wrap};
+use super::{clocks, heading, path, stragglers, tables, tracelens, trust, warnings_summary, wrap};
 use crate::args::{AnalyzeArgs, Section};
 use crate::commands::analyze::AnalyzeReport;
 use crate::output::styles;
@@ -56,6 +56,17 @@ pub fn render(report: &AnalyzeReport, args: &AnalyzeArgs, columns: usize) -> Str
             tracelens::render(&mut text, tracelens, top, columns);
         }
     }
+    let engine = &report.engine;
+    let mut more = |part: Option<String>| {
+        if let Some(part) = part {
+            text.push('\n');
+            text.push_str(&part);
+        }
+    };
+    more(engine.path.as_ref().map(|path| path::render(path, args.top, columns)));
+    more(engine.stragglers.as_ref().map(|stragglers| stragglers::render(stragglers, args.top, columns)));
+    more(engine.clocks.as_ref().map(|clocks| clocks::render(clocks, columns)));
+    more(engine.trust.as_ref().map(|trust| trust::render(trust, columns)));
     if let Some(advice) = report.advice.as_ref().filter(|_| wanted(Section::Advice)) {
         advise::section(&mut text, &advice.advice, &advice.places, columns);
     }

@@ -4,7 +4,6 @@ use gapless_analysis::path::{AttributionRow, StepPath};
 use gapless_trace::Duration;
 
 use super::{heading, note, plural, warnings_summary, wrap};
-use crate::args::PathArgs;
 use crate::commands::path::CriticalPathReport;
 use crate::text::{Align, Table, count, kernel_name, percent, share};
 
@@ -14,11 +13,11 @@ const ROWS: usize = 10;
 const STEPS: usize = 20;
 
 /// The report in `columns` columns.
-pub fn render(report: &CriticalPathReport, args: &PathArgs, columns: usize) -> String {
-    let top = args.top.unwrap_or(ROWS);
+pub fn render(report: &CriticalPathReport, rows: Option<usize>, columns: usize) -> String {
+    let top = rows.unwrap_or(ROWS);
     let mut text = wrap(&headline(report), columns, 0);
     categories(&mut text, report, columns);
-    steps(&mut text, report, args.top.unwrap_or(STEPS), columns);
+    steps(&mut text, report, rows.unwrap_or(STEPS), columns);
     let attribution = &report.report.attribution;
     let tables = [
         ("Critical path by operator or call", &attribution.operators),

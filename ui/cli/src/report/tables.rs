@@ -21,7 +21,15 @@ pub fn render(text: &mut String, section: Section, tables: &Tables, asked: bool,
         Section::Collectives => collectives(text, tables, asked, top, columns),
         Section::Launches => launches(text, tables, asked, top, columns),
         Section::Graphs => graphs(text, tables, asked, top, columns),
-        Section::Summary | Section::Advice | Section::Steps | Section::Idle | Section::Warnings => {}
+        Section::Summary
+        | Section::Path
+        | Section::Stragglers
+        | Section::Clocks
+        | Section::Trust
+        | Section::Advice
+        | Section::Steps
+        | Section::Idle
+        | Section::Warnings => {}
     }
 }
 
