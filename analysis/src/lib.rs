@@ -63,7 +63,7 @@ pub use kernels::{KernelRow, ShortKernels, ShortLimit};
 pub use launches::LaunchRow;
 pub use match_collectives::{
     CollectiveCost, CollectiveInstance, CollectiveReport, CollectiveTiming, CostModel, LatenessVerdict, MatchedBy,
-    Member, RankLateness, SIGMAS, SizeCost, TimedCollective, costs, lateness, match_collectives, timings,
+    Member, RankLateness, SIGMAS, SizeCost, TimedCollective, chance_of_t, costs, lateness, match_collectives, timings,
 };
 pub use operators::{OperatorKernel, OperatorRow, WithoutOperator};
 pub use options::{AnalysisOptions, Convention};

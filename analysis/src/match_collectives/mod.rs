@@ -18,7 +18,7 @@ use crate::clock::ClockAlignment;
 use crate::collectives::{CollectiveKind, full_elements};
 use call::{Calls, Place};
 pub use cost::{CollectiveCost, CostModel, SizeCost, costs};
-pub use lateness::{LatenessVerdict, RankLateness, lateness};
+pub use lateness::{LatenessVerdict, RankLateness, chance_of_t, lateness};
 pub use matching::MatchedBy;
 use matching::{Matched, matched};
 pub use report::{CollectiveReport, TimedCollective};
