@@ -64,8 +64,8 @@ pub use kernels::{KernelRow, ShortKernels, ShortLimit};
 pub use launches::LaunchRow;
 pub use match_collectives::{
     BETWEEN_OPERATORS, CollectiveCost, CollectiveInstance, CollectiveReport, CollectiveTiming, CostModel, DelayCost,
-    DelayKind, LatenessVerdict, MatchedBy, Member, RankLateness, SIGMAS, SizeCost, TimedCollective, costs, delay_costs,
-    lateness, match_collectives, timings,
+    DelayKind, LatenessVerdict, MatchedBy, Member, RankLateness, SIGMAS, SizeCost, TimedCollective, chance_of_t, costs,
+    delay_costs, lateness, match_collectives, timings,
 };
 pub use operators::{OperatorKernel, OperatorRow, WithoutOperator};
 pub use options::{AnalysisOptions, Convention};
@@ -73,7 +73,7 @@ pub use partition::{Partition, RankWork};
 pub use queues::QueueRow;
 pub use stats::Stats;
 pub use steps::{StepBreakdown, StepSource};
-pub use stragglers::{Contribution, Culprit, Score, StepTimes, Stragglers, WorkerScore, stragglers};
+pub use stragglers::{Blame, Contribution, Score, StepTimes, Stragglers, WorkerScore, stragglers};
 pub use summary::{MeanPartition, StepSummary};
 pub use tables::Tables;
 pub use tracelens::{TraceLensKernel, TraceLensReport, TraceLensTime};

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gapless_analysis::{AnalysisOptions, Culprit, StepSource, analyze, stragglers};
+use gapless_analysis::{AnalysisOptions, Blame, StepSource, analyze, stragglers};
 use gapless_formats::{OpenOptions, Silent, open};
 use gapless_tests::oracle::real_traces;
 use gapless_tests::python;
@@ -153,7 +153,7 @@ fn the_table_of_one_slow_worker_is_read() {
 }
 
 /// Every number that was published about the two tables, to 1e-4 (T1).
-fn check_published(name: &str, culprit: &Culprit) {
+fn check_published(name: &str, culprit: &Blame) {
     let Some(root) = real_traces() else { return };
     let trace = open_one(&root.join(format!("traces/straggler/trace-{name}.parquet")));
     let begun = std::time::Instant::now();
@@ -210,10 +210,10 @@ fn check_published(name: &str, culprit: &Culprit) {
 
 #[test]
 fn a_long_last_stage_is_named_with_the_published_figures() {
-    check_published("ST", &Culprit::Stage(3));
+    check_published("ST", &Blame::Stage(3));
 }
 
 #[test]
 fn one_slow_worker_is_named_with_the_published_figures() {
-    check_published("AR", &Culprit::Workers(vec![0]));
+    check_published("AR", &Blame::Workers(vec![0]));
 }

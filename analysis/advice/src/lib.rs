@@ -30,7 +30,7 @@ mod whatif;
 
 pub use advise::{Abstention, Advice, Advised, advise, advise_with};
 pub use codesign::{Axis, Codesign, Curve, Machine, Point};
-pub use detectors::{Confidence, Detector, Finding, Threshold, Verdict, detectors};
+pub use detectors::{Confidence, Culprit, Detector, Fault, Finding, Threshold, Verdict, Whose, culprits, detectors};
 pub use edits::{
     Basis, ClassError, Effect, Guard, Outlook, Parameter, Refusal, Transformation, transformation, transformations,
 };

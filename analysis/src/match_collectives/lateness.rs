@@ -230,7 +230,8 @@ impl Gathered {
 
 /// Probability that Student's t with `freedom` degrees of freedom exceeds `t`: half the regularised incomplete beta
 /// function at `freedom ÷ (freedom + t²)` (Abramowitz and Stegun, 26.5.27).
-fn chance_of_t(t: f64, freedom: f64) -> f64 {
+#[must_use]
+pub fn chance_of_t(t: f64, freedom: f64) -> f64 {
     let tail = 0.5 * incomplete_beta(freedom / (freedom + t * t), freedom / 2.0, 0.5);
     if t > 0.0 { tail } else { 1.0 - tail }
 }

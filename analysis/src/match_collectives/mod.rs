@@ -20,7 +20,7 @@ use crate::collectives::{CollectiveKind, full_elements};
 use call::{Calls, Place};
 pub use cost::{CollectiveCost, CostModel, SizeCost, costs};
 pub use delay_cost::{BETWEEN_OPERATORS, DelayCost, DelayKind, delay_costs};
-pub use lateness::{LatenessVerdict, RankLateness, lateness};
+pub use lateness::{LatenessVerdict, RankLateness, chance_of_t, lateness};
 pub use matching::MatchedBy;
 use matching::{Matched, matched};
 pub use report::{CollectiveReport, TimedCollective};

@@ -96,7 +96,7 @@ pub struct StepTimes {
 /// Who is to blame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Culprit {
+pub enum Blame {
     /// Steps are hardly longer than ideal ones.
     Nobody,
     /// Some workers, by rank.
@@ -139,7 +139,7 @@ pub struct Stragglers {
     /// What the last stage contributes (M_S is the removed share).
     pub last_stage: Contribution,
     /// Who is to blame.
-    pub culprit: Culprit,
+    pub culprit: Blame,
 }
 
 /// Finds the stragglers of a table of operators; `None` if `trace` is none.
@@ -224,7 +224,7 @@ impl<'a> Finder<'a> {
             by_worker,
             worst_workers,
             last_stage,
-            culprit: Culprit::CannotTell,
+            culprit: Blame::CannotTell,
         };
         report.culprit = self.culprit(&report);
         report
@@ -294,12 +294,12 @@ impl<'a> Finder<'a> {
     }
 
     /// The smallest part that explains the slowdown from both sides.
-    fn culprit(&self, report: &Stragglers) -> Culprit {
+    fn culprit(&self, report: &Stragglers) -> Blame {
         if report.slowdown < LEAST_SLOWDOWN {
-            return Culprit::Nobody;
+            return Blame::Nobody;
         }
         if report.worst_workers.explains() {
-            return Culprit::Workers(report.worst_workers.ranks.clone());
+            return Blame::Workers(report.worst_workers.ranks.clone());
         }
         let job = &self.model.job;
         let replicas = job.replicas;
@@ -307,17 +307,17 @@ impl<'a> Finder<'a> {
         if let Ok(stage) = first(&report.by_stage).parse::<usize>()
             && self.contribution(|op, _| job.ops.get(op).is_some_and(|op| op.stage == stage)).explains()
         {
-            return Culprit::Stage(stage);
+            return Blame::Stage(stage);
         }
         if let Ok(replica) = first(&report.by_replica).parse::<usize>()
             && self.contribution(|_, lane| lane % replicas == replica).explains()
         {
-            return Culprit::Replica(replica);
+            return Blame::Replica(replica);
         }
         let group = first(&report.by_operator);
         if self.contribution(|op, _| job.ops.get(op).is_some_and(|op| op.kind.group() == group)).explains() {
-            return Culprit::Operator(group);
+            return Blame::Operator(group);
         }
-        Culprit::CannotTell
+        Blame::CannotTell
     }
 }

@@ -8,6 +8,7 @@ mod antipatterns;
 mod blocking_call;
 mod common;
 mod contention;
+mod culprits;
 mod dense_embedding;
 mod embedding_exchange;
 mod exposed_reduction;
@@ -42,6 +43,7 @@ mod unfused_attention;
 mod unfused_optimizer;
 mod zeroed_gradients;
 
+pub use culprits::{Culprit, Fault, Whose, culprits};
 use gapless_analysis::graph::NodeId;
 use gapless_trace::EventId;
 use serde::Serialize;

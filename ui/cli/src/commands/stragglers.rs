@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use gapless_advice::{Edit, Study, what_if_unchecked};
+use gapless_advice::{Culprit, Edit, Study, culprits, what_if_unchecked};
 use gapless_analysis::{CollectiveReport, DelayCost, RankLateness, Stragglers, delay_costs, stragglers};
 use serde::Serialize;
 
@@ -38,6 +38,8 @@ pub struct StragglersReport {
 #[derive(Debug, Serialize)]
 pub struct TraceStragglers {
     pub lateness: Vec<RankLateness>,
+    /// Who holds the job up and by what, beyond chance and by at least a hundredth of a step; greatest gain first.
+    pub culprits: Vec<Culprit>,
     /// Waits of others, charged to what late ranks did for longer; highest first.
     pub delay_costs: Vec<DelayCost>,
     /// Length of a step in the model, in ns.
@@ -109,6 +111,7 @@ fn of_trace(trace: &gapless_trace::Trace) -> anyhow::Result<TraceStragglers> {
     let step_ns = study.base().mean_step_ns;
     let mut found = TraceStragglers {
         lateness: collectives.lateness,
+        culprits: culprits(&study),
         delay_costs,
         step_ns,
         ideal_step_ns: None,

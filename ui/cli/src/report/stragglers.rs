@@ -1,6 +1,7 @@
 //! The text of `gapless stragglers`.
 
-use gapless_analysis::{Contribution, Culprit, DelayKind, LatenessVerdict, Score, Stragglers};
+use gapless_advice::{Fault, Whose};
+use gapless_analysis::{Blame, Contribution, DelayKind, LatenessVerdict, Score, Stragglers};
 use gapless_trace::Duration;
 
 use super::{heading, note, plural, warnings_summary, wrap};
@@ -48,8 +49,8 @@ fn table_summary(table: &Stragglers) -> String {
         table.slowdown
     );
     let why = match &table.culprit {
-        Culprit::Nobody => return format!("No straggler. {longer}"),
-        Culprit::Workers(ranks) => format!(
+        Blame::Nobody => return format!("No straggler. {longer}"),
+        Blame::Workers(ranks) => format!(
             "{} {} it: {} of it goes without, {} comes back with nothing but {}",
             if let [one] = ranks.as_slice() { format!("Rank {one}") } else { format!("Ranks {}", numbers(ranks)) },
             if ranks.len() == 1 { "explains" } else { "explain" },
@@ -57,12 +58,12 @@ fn table_summary(table: &Stragglers) -> String {
             percent(table.worst_workers.added_share),
             if ranks.len() == 1 { "that rank" } else { "those ranks" },
         ),
-        Culprit::Stage(stage) => {
+        Blame::Stage(stage) => {
             format!("Stage {stage} of the pipeline explains it, from both sides: its work takes longer")
         }
-        Culprit::Replica(replica) => format!("Replica {replica} explains it, from both sides"),
-        Culprit::Operator(name) => format!("{name} explains it, on all workers: its times vary"),
-        Culprit::CannotTell => "No worker, stage, replica or kind of operator explains it from both sides".to_owned(),
+        Blame::Replica(replica) => format!("Replica {replica} explains it, from both sides"),
+        Blame::Operator(name) => format!("{name} explains it, on all workers: its times vary"),
+        Blame::CannotTell => "No worker, stage, replica or kind of operator explains it from both sides".to_owned(),
     };
     format!("{longer}. {why}")
 }
@@ -88,13 +89,25 @@ fn trace_summary(trace: &TraceStragglers) -> String {
     if let Some(rank) = trace.ranks.first().filter(|rank| rank.removed_share.min(rank.added_share) >= EXPLAINS) {
         sentences.push(format!("Rank {} explains that from both sides", rank.rank));
     }
+    for culprit in &trace.culprits {
+        let whose = match &culprit.whose {
+            Whose::Rank(rank) => format!("Rank {rank}"),
+            Whose::Group(group) => format!("Group {group}"),
+        };
+        sentences.push(format!(
+            "{whose} {}: {} a step more than others, of which a step would gain {}",
+            fault(culprit.fault),
+            ns(culprit.excess_ns),
+            ns(culprit.gain_ns)
+        ));
+    }
     let late = || trace.lateness.iter().filter(|rank| rank.verdict == LatenessVerdict::Late);
     for rank in late() {
         let cost = Duration(rank.cost_per_step_ns.max(0));
         let number = rank.number.unwrap_or(rank.rank.0);
         sentences.push(format!("Rank {number} comes last to its collectives and costs about {cost} a step"));
     }
-    if late().next().is_none() {
+    if late().next().is_none() && trace.culprits.is_empty() {
         let too_few = trace.lateness.iter().all(|rank| rank.verdict == LatenessVerdict::TooFew);
         sentences.push(
             if too_few {
@@ -108,6 +121,19 @@ fn trace_summary(trace: &TraceStragglers) -> String {
         );
     }
     sentences.join(". ")
+}
+
+/// What a rank or a group does, in words.
+const fn fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::SlowDevice => "has a slower device (the same kernels take longer)",
+        Fault::LongInput => "takes in more (a longer sequence or a larger share of the batch)",
+        Fault::MoreWork => "runs more kernels",
+        Fault::SlowHost => "has a slower host (as many calls take longer)",
+        Fault::SlowLoader => "waits longer for its data loader",
+        Fault::Gc => "pauses to collect garbage",
+        Fault::SlowLink => "moves its bytes more slowly",
+    }
 }
 
 fn of_table(text: &mut String, table: &Stragglers, top: usize, columns: usize) {
