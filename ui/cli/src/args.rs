@@ -105,6 +105,7 @@ Examples:
   gapless convert rank0.pt.trace.json.gz -o rank0.pftrace
   gapless convert run42/ -o run42.pftrace.gz
   gapless convert run42/ -o small.pftrace --no-args
+  gapless convert run42/ -o path.pftrace --engine
   gapless convert run42/ -o run42.parquet --columns stream,grid
   gapless convert rank0.json.gz -o step.speedscope.json --range 0.2ms..0.9ms
 
@@ -506,6 +507,9 @@ pub struct ConvertArgs {
     /// Leave out the arguments of events: a smaller file
     #[arg(long)]
     pub no_args: bool,
+    /// Perfetto: add tracks of the critical path and of waits for late ranks; reading the file back leaves them out
+    #[arg(long)]
+    pub engine: bool,
     /// Parquet: write all arguments too, as JSON text in the column `args`
     #[arg(long, conflicts_with = "no_args")]
     pub args_column: bool,

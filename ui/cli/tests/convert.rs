@@ -128,3 +128,48 @@ fn every_format_is_written_and_those_that_can_be_read_are_read_back() {
     let named = scratch.gapless(&["convert", "run42", "-o", "h.bin", "--format", "speedscope", "--json"]).ok().json();
     assert_eq!(named["format"], json!("speedscope"));
 }
+
+/// Tracks of the engine are in the file for viewers, and are no part of the trace that is read back from it.
+#[test]
+fn tracks_of_the_engine_are_for_viewers_only() {
+    let scratch = Scratch::new();
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/sample");
+    scratch.gapless(&["convert", sample, "-o", "plain.pftrace"]).ok();
+    scratch.gapless(&["convert", sample, "-o", "engine.pftrace", "--engine"]).ok();
+    let size = |name: &str| fs::metadata(scratch.path().join(name)).unwrap().len();
+    assert!(size("engine.pftrace") > size("plain.pftrace"));
+    let read = fs::read(scratch.path().join("engine.pftrace")).unwrap();
+    let holds = |text: &str| read.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(holds("Critical path") && holds("Waiting for late ranks") && holds("waits for Rank 2 in all-reduce"));
+    // The same trace comes back, with all its tracks, events and arguments.
+    let again = |name: &str| {
+        scratch.gapless(&["convert", &format!("{name}.pftrace"), "-o", &format!("{name}.parquet")]).ok();
+        let tables = ["events", "args", "tracks", "links"];
+        let mut found = Vec::new();
+        for entry in walk(&scratch.path().join(format!("{name}.parquet"))) {
+            if tables.iter().any(|table| entry.to_string_lossy().contains(table)) {
+                found.push(fs::read(entry).unwrap());
+            }
+        }
+        found
+    };
+    let (plain, engine) = (again("plain"), again("engine"));
+    assert!(!plain.is_empty());
+    assert_eq!(plain, engine);
+    scratch.gapless(&["convert", sample, "-o", "x.parquet", "--engine"]).refused("--engine is for Perfetto traces");
+}
+
+/// All files below a folder, in order.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}

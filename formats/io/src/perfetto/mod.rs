@@ -16,6 +16,7 @@
 //! [`FACTS_EVENT`], of category [`FACTS_CATEGORY`], on the rank's process track; see `facts`.
 
 mod annotate;
+mod derived;
 mod encode;
 mod facts;
 mod flows;
@@ -30,8 +31,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use derived::{DerivedSlice, DerivedTrack};
 pub(crate) use read::{read, sniff};
-pub use write::{WriteOptions, WriteSummary, write, write_file};
+pub use write::{WriteOptions, WriteSummary, write, write_file, write_file_with};
 
 /// Name of the instant that carries the facts of a rank.
 pub const FACTS_EVENT: &str = "Trace information";

@@ -8,6 +8,7 @@ use perfetto_proto::{BuiltinClock, Clock, ClockSnapshot, Message, SequenceFlags,
 
 use rayon::prelude::*;
 
+use super::derived::{self, DerivedTrack};
 use super::encode::{Batch, Context, Counts, Encoder, Run};
 use super::facts::{Facts, KindOfCategory};
 use super::flows::FlowTable;
@@ -74,8 +75,22 @@ pub fn write_file(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<WriteSummary, ExportError> {
+    write_file_with(trace, &[], path, options, progress)
+}
+
+/// The same with tracks of what an analysis found, which reading the file back leaves out.
+///
+/// # Errors
+/// When the file cannot be written, or the user gave up.
+pub fn write_file_with(
+    trace: &Trace,
+    derived: &[DerivedTrack],
+    path: &Path,
+    options: &WriteOptions,
+    progress: &dyn Progress,
+) -> Result<WriteSummary, ExportError> {
     let gzip = options.gzip || is_gzip_name(path);
-    write_whole(path, gzip, |out| write_plain(trace, out, options, progress))
+    write_whole(path, gzip, |out| write_plain(trace, derived, out, options, progress))
 }
 
 /// Writes `trace` as a Perfetto trace, as a stream: memory is bounded by some batches, whatever the trace's size,
@@ -89,11 +104,12 @@ pub fn write(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<WriteSummary, ExportError> {
-    compressed(out, options.gzip, |out| write_plain(trace, out, options, progress))
+    compressed(out, options.gzip, |out| write_plain(trace, &[], out, options, progress))
 }
 
 fn write_plain(
     trace: &Trace,
+    derived: &[DerivedTrack],
     out: &mut (dyn Write + Send),
     options: &WriteOptions,
     progress: &dyn Progress,
@@ -163,6 +179,7 @@ fn write_plain(
         let counts = total(&encoders);
         progress.done(counts.slices + counts.instants);
     }
+    summary.bytes += derived::write(derived, &layout, (shift_ns, start), out)?;
     let counts = total(&encoders);
     Ok(WriteSummary {
         slices: counts.slices,

@@ -98,7 +98,8 @@ fn write(
     match target.format {
         OutputFormat::Pftrace => {
             let options = perfetto::WriteOptions { arguments: !args.no_args, gzip: target.gzip };
-            let written = perfetto::write_file(trace, &args.output, &options, bar)?;
+            let derived = if args.engine { super::engine_tracks::engine_tracks(trace) } else { Vec::new() };
+            let written = perfetto::write_file_with(trace, &derived, &args.output, &options, bar)?;
             report.uncompressed_bytes = Some(written.bytes);
             report.slices = Some(written.slices);
             report.instants = Some(written.instants);
@@ -219,6 +220,7 @@ fn target(args: &ConvertArgs) -> anyhow::Result<Target> {
 fn refuse_unfit_options(args: &ConvertArgs, target: Target) -> anyhow::Result<()> {
     let is_profile = matches!(target.format, OutputFormat::Firefox | OutputFormat::Speedscope);
     let unfit = [
+        (args.engine && target.format != OutputFormat::Pftrace, "--engine", "Perfetto traces (pftrace)"),
         (args.args_column && target.format != OutputFormat::Parquet, "--args-column", "Parquet"),
         (!args.columns.is_empty() && target.format != OutputFormat::Parquet, "--columns", "Parquet"),
         (args.range.is_some() && !is_profile, "--range", "profiles (firefox, speedscope)"),

@@ -12,6 +12,7 @@ pub mod ctl;
 pub mod diff;
 #[cfg(target_os = "linux")]
 pub mod doctor;
+mod engine_tracks;
 pub mod info;
 pub mod open;
 pub mod path;

@@ -5,6 +5,7 @@ use gapless_trace::{ArgsLoc, SourceId, WarningKind};
 use perfetto_proto::field::{packet, track_event};
 use rustc_hash::FxHashMap;
 
+use super::super::derived;
 use super::bounds::frame;
 use super::record::{Change, ChangeAt, Compressed, InternedEntry, Rare, Record, Slot, Walked, What, flag};
 use crate::protobuf::{Field, Fields, Value, bytes_key, delimited, field, fixed64_key, varint, varint_key};
@@ -133,6 +134,10 @@ impl<'a> Walker<'a> {
             self.warn(WarningKind::MalformedPacket, from, "");
             return;
         };
+        // What an analysis found is no part of the recording.
+        if head.sequence == derived::SEQUENCE {
+            return;
+        }
         let at = from as u32;
         let sequence = self.sequence(head.sequence);
         let is_cleared = head.is_cleared || head.sequence_flags & 1 != 0;
