@@ -233,7 +233,12 @@ impl ProcessEncoder {
             steps: &self.steps,
             is_recording: self.is_recording,
         };
+        let told = shared.facts.len();
         thread.encode(&mut shared, out, slots);
+        // Any thread may tell of devices, among whatever else it does.
+        for (key, text) in self.facts.get(told..).unwrap_or_default().to_vec() {
+            self.tell(&key, &text, out);
+        }
         for (tid, name) in std::mem::take(&mut self.renames) {
             // An id that is used again means the thread that has it now.
             let named = self.order.iter().rev().find(|instance| instance.tid == tid);
@@ -279,12 +284,17 @@ impl ProcessEncoder {
             return;
         }
         let text = String::from_utf8_lossy(value).into_owned();
-        if matches!(key.as_str(), "cuda.device" | "hip.device") {
-            self.device.tell_device(&text, out);
-        } else if key.starts_with("cuda.") || key.starts_with("hip.") {
-            write_attributes(&[(format!("gapless.{key}"), text.clone())], out);
-        }
+        self.tell(&key, &text, out);
         self.facts.push((key, text));
+    }
+
+    /// What a fact says of devices goes into the trace.
+    fn tell(&mut self, key: &str, text: &str, out: &mut Writer) {
+        if matches!(key, "cuda.device" | "hip.device") {
+            self.device.tell_device(text, out);
+        } else if key.starts_with("cuda.") || key.starts_with("hip.") {
+            write_attributes(&[(format!("gapless.{key}"), text.to_owned())], out);
+        }
     }
 
     fn with_device(

@@ -192,3 +192,22 @@ fn a_flight_recorder_begins_anew_and_describes_devices_again() {
     let device = rank.devices.first().unwrap();
     assert_eq!((device.id, device.name.as_str(), device.memory_bytes), (1, "Some GPU", Some(1024)));
 }
+
+/// The thread that first launches something tells of devices among whatever else it does.
+#[test]
+fn a_thread_of_the_job_may_tell_of_devices_too() {
+    let mut job = Job::new();
+    let (name, range) = (job.id("k"), job.id("forward"));
+    let (device, version) = (job.id("cuda.device"), job.id("cuda.cupti_version"));
+    let mut slots = vec![push(1, 1, range)];
+    slots.extend(info(2, 0, version, b"28"));
+    slots.extend(info(3, 0, device, b"id=0\nname=Some GPU\nmultiprocessors=8"));
+    slots.push(pop(9, 1));
+    job.encode(0, &slots);
+    job.encode(TELLER, &kernel(name, 10, 20, 1, 7));
+    let trace = job.trace();
+    let (_, rank) = trace.rank_ids().next().unwrap();
+    assert_eq!(rank.devices.first().map(|device| device.name.as_str()), Some("Some GPU"));
+    let told = rank.header.iter().find(|(key, _)| key.ends_with("cupti_version"));
+    assert_eq!(told.map(|(_, value)| value.to_string()), Some("28".to_owned()), "{:?}", rank.header);
+}
